@@ -1,0 +1,1 @@
+//! The data holder: segments a scan with a provider's network.

@@ -1,0 +1,1 @@
+//! The provider: serves a trained network.

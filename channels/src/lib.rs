@@ -1,0 +1,1 @@
+//! Channels between parties: framing, accounting, shaping, in memory.

@@ -1,0 +1,1 @@
+//! Garbled circuits: free XOR, half gates, re-keyed, batched.

@@ -1,0 +1,1 @@
+//! Scans and pictures: read, resample, normalise, write, overlay.

@@ -1,0 +1,1 @@
+//! Network graph, backend interface, ONNX import, quantisation, integer reference; no cryptography.

@@ -1,0 +1,1 @@
+//! Oblivious transfer: base OT, extension, correlated, random and chosen OT.

@@ -1,0 +1,1 @@
+//! Packed additively homomorphic encryption: BFV with sanitised replies.

@@ -1,0 +1,1 @@
+//! The two-party engine: operators, strategies, plan and sessions.
