@@ -1,1 +1,10 @@
-//! Network graph, backend interface, ONNX import, quantisation, integer reference; no cryptography.
+//! Networks without cryptography: the graph, the backend interface, import, quantisation and the integer reference.
+#![forbid(unsafe_code)]
+
+pub mod backend;
+pub mod graph;
+pub mod manifest;
+pub mod record;
+
+pub use graph::{Dims, Graph, GraphError, Node, NodeId, Op, Shape, Window};
+pub use manifest::{Edge, Label, Layer, Manifest, Model};

@@ -1,0 +1,84 @@
+//! The quantised network: a public manifest, and the provider's secret weights.
+
+use crate::graph::{Graph, NodeId};
+use ndarray::{Array1, ArrayD};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What the integers of an edge mean: real value = integer / (2^frac · divisor).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Edge {
+    /// Fractional bits.
+    pub frac: i32,
+    /// A division left open by average pooling over a window that is no power of two; else 1.
+    pub divisor: u32,
+    /// Largest magnitude that may occur: calibrated, with the manifest's margin. Ranges are proved from it.
+    pub bound: u64,
+}
+
+/// What is public about a layer with weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layer {
+    /// Fractional bits of the weights.
+    pub weight_frac: i32,
+    /// Bits of a weight's magnitude: |w| < 2^weight_bits.
+    pub weight_bits: u32,
+}
+
+/// A label of the segmentation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Label {
+    /// What it stands for.
+    pub name: String,
+    /// The grey value it is written with in pictures.
+    pub grey: u8,
+}
+
+/// Everything about a quantised network that both parties know. Alice gets this and never the weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of this format.
+    pub format: u32,
+    /// The network's name.
+    pub name: String,
+    /// Architecture with truncations in place.
+    pub graph: Graph,
+    /// Per node, the meaning of its value.
+    pub edges: Vec<Edge>,
+    /// Per node with weights, what is public about them.
+    pub layers: BTreeMap<NodeId, Layer>,
+    /// Bits of 2^k shares that all ranges were proved for.
+    pub share_bits: u32,
+    /// Factor between the largest calibrated magnitude and an edge's bound.
+    pub margin: f64,
+    /// The labels, in the order of the result.
+    pub labels: Vec<Label>,
+    /// How a scan becomes the input, for the `imaging` crate.
+    pub preprocessing: serde_json::Value,
+}
+
+/// Integer weights of one layer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerWeights {
+    /// `[out, in, depth, height, width]` for a convolution, `[in, out, …]` for a transposed one.
+    pub weights: ArrayD<i32>,
+    /// Per output channel, at the scale of the layer's output.
+    pub bias: Array1<i64>,
+}
+
+/// A quantised network with its weights: what Bob holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    /// The public part.
+    pub manifest: Manifest,
+    /// The secret part, per node with weights.
+    pub weights: BTreeMap<NodeId, LayerWeights>,
+}
+
+impl Manifest {
+    /// BLAKE3 over the canonical JSON form: what a run record names and what a plan is bound to.
+    pub fn hash(&self) -> [u8; 32] {
+        let json = serde_json::to_vec(self).unwrap_or_default();
+        *blake3::hash(&json).as_bytes()
+    }
+}

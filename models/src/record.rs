@@ -1,0 +1,142 @@
+//! The run record: one JSON object for every command that runs a protocol.
+//!
+//! Bytes count payload and framing as handed to TLS, both directions apart; control messages are in them. CPU
+//! seconds of a party include all its threads. A party's own record holds what it can know and null elsewhere.
+//! Later versions add keys and keep these.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// The command that ran.
+    pub command: String,
+    /// Version of the software.
+    pub version: String,
+    /// Commit it was built from, where known.
+    pub commit: Option<String>,
+    /// The network.
+    pub model: ModelId,
+    /// Backend: `two-party`, `three-party`, `clear`, …
+    pub backend: String,
+    /// Preset of strategies.
+    pub preset: String,
+    /// Cryptographic parameters.
+    pub parameters: Parameters,
+    /// The machine, in words.
+    pub machine: String,
+    /// Threads per party.
+    pub threads: usize,
+    /// Network profile.
+    pub profile: String,
+    /// Cost by phase.
+    pub phases: Phases,
+    /// Cost by layer, in order.
+    pub layers: Vec<LayerRecord>,
+    /// Peak resident memory.
+    pub peak_memory_bytes: PerParty<Option<u64>>,
+    /// Agreement with the integer reference, where one process may hold both inputs.
+    pub agreement: Option<Agreement>,
+    /// Dice per label, where a reference segmentation was given.
+    pub dice: Option<BTreeMap<String, f64>>,
+    /// Files written.
+    pub outputs: Vec<String>,
+}
+
+/// Which network ran.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ModelId {
+    /// Its name.
+    pub name: String,
+    /// Hash of its public manifest, in hex.
+    pub manifest_hash: String,
+}
+
+/// Cryptographic parameters of a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Parameters {
+    /// Share moduli that ran, e.g. `2^20`, `prime 737281`.
+    pub moduli: Vec<String>,
+    /// Widest share modulus in bits.
+    pub share_bits: u32,
+    /// Ring degrees that ran.
+    pub degrees: Vec<usize>,
+    /// log2 of the largest ciphertext or key modulus, per degree.
+    pub log2_q: Vec<f64>,
+    /// Estimated security of the lattice parameters, bits.
+    pub security_bits: u32,
+    /// Statistical security of the whole run, bits.
+    pub statistical_bits: u32,
+}
+
+/// A value per party.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PerParty<T> {
+    /// Alice's.
+    pub alice: T,
+    /// Bob's.
+    pub bob: T,
+}
+
+/// The three phases of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Phases {
+    /// Keys and base OTs.
+    pub setup: PhaseRecord,
+    /// What does not depend on the scan.
+    pub offline: PhaseRecord,
+    /// The rest.
+    pub online: PhaseRecord,
+}
+
+/// Cost of one phase.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PhaseRecord {
+    /// Wall-clock time.
+    pub seconds: f64,
+    /// Alice's CPU time.
+    pub cpu_seconds_alice: Option<f64>,
+    /// Bob's CPU time.
+    pub cpu_seconds_bob: Option<f64>,
+    /// Bytes from Alice to Bob.
+    pub bytes_alice_to_bob: u64,
+    /// Bytes from Bob to Alice.
+    pub bytes_bob_to_alice: u64,
+    /// Rounds, as Alice counts them.
+    pub rounds: u64,
+}
+
+/// Cost of one layer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LayerRecord {
+    /// The layer's name.
+    pub name: String,
+    /// Kind of operator.
+    pub kind: String,
+    /// Strategy that ran.
+    pub strategy: String,
+    /// Shape of the result `[channels, depth, height, width]`.
+    pub shape: [usize; 4],
+    /// Wall-clock time.
+    pub seconds: f64,
+    /// Bytes from Alice to Bob.
+    pub bytes_alice_to_bob: u64,
+    /// Bytes from Bob to Alice.
+    pub bytes_bob_to_alice: u64,
+    /// Rounds, as Alice counts them.
+    pub rounds: u64,
+    /// What the plan predicted from Alice to Bob.
+    pub predicted_bytes_alice_to_bob: u64,
+    /// What the plan predicted from Bob to Alice.
+    pub predicted_bytes_bob_to_alice: u64,
+}
+
+/// Agreement with the integer reference.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Agreement {
+    /// Voxels compared.
+    pub total: u64,
+    /// Voxels whose label differs.
+    pub different: u64,
+}
