@@ -1,1 +1,54 @@
 //! Oblivious transfer: base OT, extension, correlated, random and chosen OT.
+//!
+//! A *correlated* OT (COT) gives the sender a block `q`, the receiver `q ^ b·delta` for its choice bit `b`, under
+//! one offset `delta` of the sender. Everything else is made from it: hashing breaks the correlation (random OT),
+//! and a masked message on top carries what the caller wants to transfer.
+//!
+//! * [`base`]: 128 OTs from public-key cryptography; the seed of everything.
+//! * [`iknp`]: extension with chosen bits, 16 bytes per OT, one direction, no limit.
+//!
+//! All parties are semi-honest; a peer's bytes are still never trusted for lengths, ranges or progress.
+#![deny(unsafe_code)]
+
+pub mod base;
+pub mod bits;
+pub mod iknp;
+pub mod packing;
+#[cfg(test)]
+mod testing;
+mod transpose;
+
+pub use iknp::{CotReceiver, CotSender};
+
+/// 128 bits: a label, a correlation, a seed. Bit `i` has value `2^i`; on the wire the low byte comes first.
+pub type Block = u128;
+
+/// Computational security parameter: bits of a block, and the number of base OTs.
+pub const KAPPA: usize = 128;
+
+// Blocks travel as they lie in memory.
+const _: () = assert!(cfg!(target_endian = "little"), "only little-endian machines are supported");
+
+/// Why an oblivious transfer failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OtError {
+    /// The connection failed.
+    #[error(transparent)]
+    Channel(#[from] channels::ChannelError),
+    /// A base-OT message is no group element, or one that an honest peer never sends.
+    #[error("the peer's group element {index} of the base transfers is invalid")]
+    InvalidPoint {
+        /// Position in the message.
+        index: usize,
+    },
+    /// A residue on the wire is not below the modulus.
+    #[error("value {index} of the peer is {value}, not below the modulus {modulus}")]
+    OutOfRange {
+        /// Position in the message.
+        index: usize,
+        /// What was received.
+        value: u64,
+        /// The modulus.
+        modulus: u64,
+    },
+}
