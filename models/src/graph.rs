@@ -32,6 +32,11 @@ impl Shape {
         self.channels * self.volume()
     }
 
+    /// As `[channels, depth, height, width]`.
+    pub fn to_array(&self) -> [usize; 4] {
+        [self.channels, self.dims[0], self.dims[1], self.dims[2]]
+    }
+
     /// Whether there is no value at all.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -92,6 +97,25 @@ impl Window {
         output.iter().all(|&extent| extent > 0).then_some(output)
     }
 }
+
+impl Window {
+    /// Whether every window holds at least one voxel of the input.
+    fn check_covers_input(&self) -> Result<(), String> {
+        for axis in 0..3 {
+            let pad = self.pad_before[axis].max(self.pad_after[axis]);
+            if pad > 0 && self.dilation[axis] > 1 {
+                return Err("pooling with both dilation and padding".into());
+            }
+            if pad >= self.kernel[axis].max(1) {
+                return Err("a window would lie in the padding alone".into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The largest kernel, stride, dilation or padding.
+const MAX_WINDOW: usize = 1 << 16;
 
 /// What a node computes. On integers the meaning is exact, see `reference`; on floats, shifts are zero.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -162,6 +186,28 @@ impl Op {
         matches!(self, Self::Conv { .. } | Self::ConvTranspose { .. })
     }
 
+    /// Output channels of an operator with weights.
+    pub fn output_channels(&self) -> Option<usize> {
+        match *self {
+            Self::Conv { channels, .. } | Self::ConvTranspose { channels, .. } => Some(channels),
+            _ => None,
+        }
+    }
+
+    /// Shape of the weights on an input of `inputs` channels: `[out, in, …]`, for a transposed convolution
+    /// `[in, out, …]`.
+    pub fn weight_shape(&self, inputs: usize) -> Option<[usize; 5]> {
+        match *self {
+            Self::Conv { window: Window { kernel: [d, h, w], .. }, channels } => {
+                Some([channels, inputs, d, h, w])
+            }
+            Self::ConvTranspose { window: Window { kernel: [d, h, w], .. }, channels, .. } => {
+                Some([inputs, channels, d, h, w])
+            }
+            _ => None,
+        }
+    }
+
     /// Whether the node turns scores into labels for the data holder.
     pub fn is_readout(&self) -> bool {
         matches!(self, Self::ArgMax | Self::Threshold { .. })
@@ -183,6 +229,82 @@ impl Op {
             Self::Add => "add",
             Self::ArgMax => "argmax",
             Self::Threshold { .. } => "threshold",
+        }
+    }
+
+    /// Refuses windows and weights too large to be meant, so that no later product overflows.
+    fn check_window(&self, inputs: usize) -> Result<(), String> {
+        let (Self::Conv { window, .. }
+        | Self::ConvTranspose { window, .. }
+        | Self::AvgPool { window }
+        | Self::MaxPool { window }) = self
+        else {
+            return Ok(());
+        };
+        let extents = [window.kernel, window.stride, window.dilation, window.pad_before, window.pad_after];
+        if extents.iter().flatten().any(|&extent| extent > MAX_WINDOW) {
+            return Err(format!("its window exceeds {MAX_WINDOW} along an axis"));
+        }
+        let channels = self.output_channels().unwrap_or(1);
+        match channels.checked_mul(inputs).and_then(|pairs| pairs.checked_mul(window.taps())) {
+            Some(0..=MAX_VALUES) => Ok(()),
+            _ => Err("it has too many weights".into()),
+        }
+    }
+
+    /// The shape of an operator's value, or why there is none.
+    pub fn infer(&self, inputs: &[Shape]) -> Result<Shape, String> {
+        let arity = match self {
+            Self::Input => return Err("a graph has one input".into()),
+            Self::Concat | Self::Add => 2..=usize::MAX,
+            _ => 1..=1,
+        };
+        if !arity.contains(&inputs.len()) {
+            return Err(format!("{} inputs do not fit a {}", inputs.len(), self.kind()));
+        }
+        let first = inputs[0];
+        self.check_window(first.channels)?;
+        let no_fit = |dims: Dims| format!("its window does not fit an input of {dims:?}");
+        match *self {
+            Self::Conv { window, channels } => {
+                Ok(Shape { channels, dims: window.slide(first.dims).ok_or_else(|| no_fit(first.dims))? })
+            }
+            Self::ConvTranspose { window, output_padding, channels } => {
+                let dims =
+                    window.slide_transposed(first.dims, output_padding).ok_or_else(|| no_fit(first.dims))?;
+                Ok(Shape { channels, dims })
+            }
+            Self::AvgPool { window } | Self::MaxPool { window } => {
+                window.check_covers_input()?;
+                Ok(Shape { dims: window.slide(first.dims).ok_or_else(|| no_fit(first.dims))?, ..first })
+            }
+            Self::Concat => {
+                if inputs.iter().any(|shape| shape.dims != first.dims) {
+                    return Err(format!(
+                        "its inputs differ in extent: {:?}",
+                        inputs.iter().map(|s| s.dims).collect::<Vec<_>>()
+                    ));
+                }
+                Ok(Shape { channels: inputs.iter().map(|shape| shape.channels).sum(), ..first })
+            }
+            Self::Add if inputs.iter().any(|&shape| shape != first) => {
+                Err("its inputs differ in shape".into())
+            }
+            Self::ArgMax if !(2..=256).contains(&first.channels) => {
+                Err(format!("argmax over {} channels; 2 to 256 are possible", first.channels))
+            }
+            Self::Threshold { .. } if first.channels != 1 => Err("a threshold reads one channel".into()),
+            Self::ArgMax | Self::Threshold { .. } => Ok(Shape { channels: 1, ..first }),
+            Self::Truncate { shift: 0 } => Err("a truncation takes off at least one bit".into()),
+            Self::Relu { shift } | Self::Truncate { shift } | Self::Raise { shift } if shift > 40 => {
+                Err(format!("a shift by {shift} bits; 40 is the most"))
+            }
+            Self::Input
+            | Self::Relu { .. }
+            | Self::Square
+            | Self::Truncate { .. }
+            | Self::Raise { .. }
+            | Self::Add => Ok(first),
         }
     }
 }
@@ -262,7 +384,7 @@ impl Graph {
             return Err(refuse(format!("reads node {missing}, which does not stand before it")));
         }
         let shapes: Vec<Shape> = inputs.iter().map(|&id| self.nodes[id].shape).collect();
-        let shape = infer(&op, &shapes).map_err(refuse)?;
+        let shape = op.infer(&shapes).map_err(refuse)?;
         self.check_size(&name, shape)?;
         self.nodes.push(Node { name, op, inputs, shape });
         Ok(self.nodes.len() - 1)
@@ -330,58 +452,5 @@ impl TryFrom<RawGraph> for Graph {
             }
         }
         Ok(graph)
-    }
-}
-
-/// The shape of an operator's value, or why there is none.
-fn infer(op: &Op, inputs: &[Shape]) -> Result<Shape, String> {
-    let arity = match op {
-        Op::Input => return Err("a graph has one input".into()),
-        Op::Concat | Op::Add => 2..=usize::MAX,
-        _ => 1..=1,
-    };
-    if !arity.contains(&inputs.len()) {
-        return Err(format!("{} inputs do not fit a {}", inputs.len(), op.kind()));
-    }
-    let first = inputs[0];
-    let no_fit = |dims: Dims| format!("its window does not fit an input of {dims:?}");
-    match *op {
-        Op::Conv { window, channels } => {
-            Ok(Shape { channels, dims: window.slide(first.dims).ok_or_else(|| no_fit(first.dims))? })
-        }
-        Op::ConvTranspose { window, output_padding, channels } => {
-            let dims =
-                window.slide_transposed(first.dims, output_padding).ok_or_else(|| no_fit(first.dims))?;
-            Ok(Shape { channels, dims })
-        }
-        Op::AvgPool { window } | Op::MaxPool { window } => {
-            let span = |axis: usize| window.dilation[axis] * (window.kernel[axis].max(1) - 1);
-            if (0..3).any(|axis| window.pad_before[axis].max(window.pad_after[axis]) > span(axis)) {
-                return Err("a window would lie in the padding alone".into());
-            }
-            Ok(Shape { dims: window.slide(first.dims).ok_or_else(|| no_fit(first.dims))?, ..first })
-        }
-        Op::Concat => {
-            if inputs.iter().any(|shape| shape.dims != first.dims) {
-                return Err(format!(
-                    "its inputs differ in extent: {:?}",
-                    inputs.iter().map(|s| s.dims).collect::<Vec<_>>()
-                ));
-            }
-            Ok(Shape { channels: inputs.iter().map(|shape| shape.channels).sum(), ..first })
-        }
-        Op::Add if inputs.iter().any(|&shape| shape != first) => Err("its inputs differ in shape".into()),
-        Op::ArgMax if !(2..=256).contains(&first.channels) => {
-            Err(format!("argmax over {} channels; 2 to 256 are possible", first.channels))
-        }
-        Op::Threshold { .. } if first.channels != 1 => Err("a threshold reads one channel".into()),
-        Op::ArgMax | Op::Threshold { .. } => Ok(Shape { channels: 1, ..first }),
-        Op::Truncate { shift: 0 } => Err("a truncation takes off at least one bit".into()),
-        Op::Relu { shift } | Op::Truncate { shift } | Op::Raise { shift } if shift > 40 => {
-            Err(format!("a shift by {shift} bits; 40 is the most"))
-        }
-        Op::Input | Op::Relu { .. } | Op::Square | Op::Truncate { .. } | Op::Raise { .. } | Op::Add => {
-            Ok(first)
-        }
     }
 }

@@ -3,8 +3,10 @@
 
 pub mod backend;
 pub mod graph;
+mod kernels;
 pub mod manifest;
 pub mod record;
+pub mod reference;
 
 pub use graph::{Dims, Graph, GraphError, Node, NodeId, Op, Shape, Window};
-pub use manifest::{Edge, Label, Layer, Manifest, Model};
+pub use manifest::{Edge, Label, Layer, LayerWeights, Manifest, Model};

@@ -1,6 +1,6 @@
 //! The quantised network: a public manifest, and the provider's secret weights.
 
-use crate::graph::{Graph, NodeId};
+use crate::graph::{Graph, NodeId, Op, Shape};
 use ndarray::{Array1, ArrayD};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -80,5 +80,23 @@ impl Manifest {
     pub fn hash(&self) -> [u8; 32] {
         let json = serde_json::to_vec(self).unwrap_or_default();
         *blake3::hash(&json).as_bytes()
+    }
+}
+
+impl LayerWeights {
+    /// Whether the weights and biases have the shapes that `op` needs on an input of shape `input`.
+    pub fn check_shape(&self, op: &Op, input: Shape) -> Result<(), String> {
+        let Some(expected) = op.weight_shape(input.channels) else {
+            return Err(format!("a {} carries no weights", op.kind()));
+        };
+        if self.weights.shape() != expected {
+            return Err(format!("its weights have shape {:?} instead of {expected:?}", self.weights.shape()));
+        }
+        match op.output_channels() {
+            Some(channels) if channels != self.bias.len() => {
+                Err(format!("it has {} biases for {channels} output channels", self.bias.len()))
+            }
+            _ => Ok(()),
+        }
     }
 }
