@@ -1,0 +1,382 @@
+//! Coefficient packing of a stencil: a volume as one long line, cut into polynomials.
+//!
+//! A channel is flattened into a line in which neighbouring rows share one gap of zeros and neighbouring planes
+//! one gap of zero rows; the kernel is then a one-dimensional filter of span O. The line is cut into windows of
+//! n coefficients with step n − O, and the product of a window with the filter polynomial holds correct outputs at
+//! the indices ≥ O (overlap-save; Cheetah, ePrint 2022/207, section 3.1, packs cubes with halo instead, which takes a
+//! quarter more polynomials at 64³). Where a volume is so wide that two planes span more than a polynomial, it is
+//! cut into columns with halo. Where it is so small that its line fits several times, a polynomial carries `fold`
+//! input channels, and its product `unfold` output channels:
+//!
+//! input channel c stands at c·S, the filter from c to output o at (fold − 1 − c)·S + o·fold·S, and output o appears at
+//! (fold − 1)·S + o·fold·S; S is the line's length with its span, and other pairs land at least S away.
+
+use super::stencil::{Stencil, StencilWeights};
+use models::{Dims, Shape};
+
+/// How a stencil is packed into polynomials of n coefficients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    stencil: Stencil,
+    degree: usize,
+    /// Output extents of one column; the depth is never cut.
+    column: Dims,
+    /// Columns per axis.
+    columns: Dims,
+    /// Rows, planes and columns stand this far apart: pitch in units of the next finer axis.
+    pitch: Dims,
+    /// Span O of the filter.
+    span: usize,
+    /// Coefficients of the line that carry outputs.
+    length: usize,
+    /// Windows per channel.
+    windows: usize,
+    /// Input channels per polynomial.
+    fold: usize,
+    /// Output channels per polynomial.
+    unfold: usize,
+}
+
+/// A value's place among the polynomials of a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Index of the value in its channel, row-major.
+    pub voxel: u32,
+    /// Coefficient within the window.
+    pub coefficient: u32,
+}
+
+/// Pitch of an axis: as many places as its values need when consecutive lines may share their zeros.
+fn shared_pitch(stencil: &Stencil, axis: usize) -> usize {
+    let (input, output) = (stencil.input.dims[axis] as i64, stencil.output.dims[axis] as i64);
+    let last = output - 1 + stencil.origin[axis] + stencil.span()[axis] as i64;
+    let gap = 0.max(-stencil.origin[axis]).max(last - (input - 1));
+    (input + gap).max(output) as usize
+}
+
+impl Layout {
+    /// The packing with the fewest polynomials, or `None` where even a single column spans more than n coefficients.
+    pub fn new(stencil: &Stencil, degree: usize) -> Option<Self> {
+        let [_, height, width] = stencil.output.dims;
+        let cuts = |extent: usize| {
+            // Distinct column extents only: ⌈extent / count⌉ for every count.
+            let mut extents: Vec<usize> = (1..=extent).map(|count| extent.div_ceil(count)).collect();
+            extents.dedup();
+            extents
+        };
+        let mut best: Option<Self> = None;
+        for h in cuts(height) {
+            for w in cuts(width) {
+                let layout = Self::with_column(stencil, degree, [stencil.output.dims[0], h, w]);
+                if let Some(layout) = layout
+                    && best.as_ref().is_none_or(|best| layout.windows < best.windows)
+                {
+                    best = Some(layout);
+                }
+            }
+        }
+        best.map(Self::folded)
+    }
+
+    fn with_column(stencil: &Stencil, degree: usize, column: Dims) -> Option<Self> {
+        let columns: Dims = std::array::from_fn(|axis| stencil.output.dims[axis].div_ceil(column[axis]));
+        let pitch: Dims = std::array::from_fn(|axis| {
+            let halo = column[axis] + stencil.span()[axis];
+            if columns[axis] == 1 { halo.min(shared_pitch(stencil, axis)) } else { halo }
+        });
+        let at = |d: usize, h: usize, w: usize| (d * pitch[1] + h) * pitch[2] + w;
+        let [d, h, w] = stencil.span();
+        let span = at(d, h, w);
+        if span >= degree {
+            return None;
+        }
+        let count: usize = columns.iter().product();
+        let length = (count - 1) * pitch[0] * pitch[1] * pitch[2]
+            + at(column[0] - 1, column[1] - 1, column[2] - 1)
+            + 1;
+        let windows = length.div_ceil(degree - span);
+        Some(Self {
+            stencil: *stencil,
+            degree,
+            column,
+            columns,
+            pitch,
+            span,
+            length,
+            windows,
+            fold: 1,
+            unfold: 1,
+        })
+    }
+
+    /// Packs several channels per polynomial where the line is short. An uploaded ciphertext costs about four times
+    /// the bytes of a reply, so the choice weighs them so.
+    fn folded(mut self) -> Self {
+        let room = self.degree / self.stride();
+        let (inputs, outputs) = (self.stencil.input.channels, self.stencil.output.channels);
+        let cost = |fold: usize| {
+            let unfold = (room / fold).clamp(1, outputs);
+            4 * inputs.div_ceil(fold) + outputs.div_ceil(unfold)
+        };
+        if self.windows == 1 && room > 1 {
+            let fold = (1..=room.min(inputs)).min_by_key(|&fold| cost(fold)).unwrap_or(1);
+            self.fold = fold;
+            self.unfold = (room / fold).clamp(1, outputs);
+        }
+        self
+    }
+
+    /// Distance between the lines of two channels in one polynomial.
+    fn stride(&self) -> usize {
+        self.length + self.span
+    }
+
+    /// Coefficients per polynomial.
+    pub fn degree(&self) -> usize {
+        self.degree
+    }
+
+    /// Polynomials along a channel's line.
+    pub fn windows(&self) -> usize {
+        self.windows
+    }
+
+    /// Polynomials across the input channels, per window.
+    pub fn input_groups(&self) -> usize {
+        self.stencil.input.channels.div_ceil(self.fold)
+    }
+
+    /// Polynomials across the output channels, per window.
+    pub fn output_groups(&self) -> usize {
+        self.stencil.output.channels.div_ceil(self.unfold)
+    }
+
+    /// Nonzero terms that one output coefficient sums: all taps of all inputs.
+    pub fn terms(&self) -> usize {
+        self.stencil.taps() * self.stencil.input.channels
+    }
+
+    /// Coefficients of a filter polynomial that may be nonzero.
+    pub fn filter_terms(&self) -> usize {
+        self.stencil.taps() * self.fold * self.unfold
+    }
+
+    /// Fills the polynomials of every input channel group for one window: `out` holds
+    /// `input_groups` × n residues and is overwritten.
+    pub fn pack_window(&self, plan: &[Vec<Slot>], window: usize, values: &[u64], out: &mut [u64]) {
+        out.fill(0);
+        let volume = self.stencil.input.volume();
+        for (channel, values) in values.chunks_exact(volume).enumerate() {
+            let base = channel / self.fold * self.degree + channel % self.fold * self.stride();
+            for slot in &plan[window] {
+                out[base + slot.coefficient as usize] = values[slot.voxel as usize];
+            }
+        }
+    }
+
+    /// Per window, where the voxels of an input channel stand (of the first channel of a group).
+    pub fn input_slots(&self) -> Vec<Vec<Slot>> {
+        let mut slots = vec![Vec::new(); self.windows];
+        let dims = self.stencil.input.dims;
+        let step = self.degree - self.span;
+        self.for_each_column(|base, start| {
+            for (voxel, at) in voxels(dims).enumerate() {
+                let local: [i64; 3] = std::array::from_fn(|axis| {
+                    at[axis] as i64 - start[axis] as i64 - self.stencil.origin[axis]
+                });
+                if !self.stores(local) {
+                    continue;
+                }
+                let position = base + self.flat(local.map(|x| x as usize));
+                // The voxel stands in every window that covers its position.
+                let last = (position / step).min(self.windows - 1);
+                let first = (position + 1).saturating_sub(self.degree).div_ceil(step);
+                for (window, slots) in slots.iter_mut().enumerate().take(last + 1).skip(first) {
+                    let coefficient = (position - window * step) as u32;
+                    slots.push(Slot { voxel: voxel as u32, coefficient });
+                }
+            }
+        });
+        slots
+    }
+
+    /// Per window, where the voxels of an output channel appear (of the first channel of a group).
+    pub fn output_slots(&self) -> Vec<Vec<Slot>> {
+        let mut slots = vec![Vec::new(); self.windows];
+        let output = self.stencil.output.dims;
+        let step = self.degree - self.span;
+        let offset = self.span + (self.fold - 1) * self.stride();
+        self.for_each_column(|base, start| {
+            for local in voxels(self.column) {
+                let at: Dims = std::array::from_fn(|axis| start[axis] + local[axis]);
+                if (0..3).any(|axis| at[axis] >= output[axis]) {
+                    continue;
+                }
+                let position = base + self.flat(local);
+                let voxel = ((at[0] * output[1] + at[1]) * output[2] + at[2]) as u32;
+                let coefficient = (position % step + offset) as u32;
+                slots[position / step].push(Slot { voxel, coefficient });
+            }
+        });
+        // Replies list coefficients in ascending order.
+        slots.iter_mut().for_each(|slots| slots.sort_unstable_by_key(|slot| slot.coefficient));
+        slots
+    }
+
+    /// Distance between two output channels of one polynomial.
+    pub fn output_stride(&self) -> usize {
+        self.fold * self.stride()
+    }
+
+    /// Output channels of a group: all `unfold` of them but in the last group.
+    pub fn outputs_of(&self, group: usize) -> std::ops::Range<usize> {
+        let start = group * self.unfold;
+        start..(start + self.unfold).min(self.stencil.output.channels)
+    }
+
+    /// The filter polynomial from an input group to an output group, as (coefficient, weight) pairs over all places
+    /// that may be nonzero; which weights are zero does not show.
+    pub fn filter(&self, weights: &StencilWeights, output: usize, input: usize, out: &mut Vec<(u32, i64)>) {
+        out.clear();
+        let inputs = input * self.fold..((input + 1) * self.fold).min(self.stencil.input.channels);
+        for (o, channel) in self.outputs_of(output).enumerate() {
+            for (c, from) in inputs.clone().enumerate() {
+                let base = (self.fold - 1 - c) * self.stride() + o * self.output_stride();
+                for (&weight, tap) in weights.taps(channel, from).iter().zip(voxels(self.stencil.kernel)) {
+                    let tap = std::array::from_fn(|axis| tap[axis] * self.stencil.step[axis]);
+                    out.push(((base + self.span - self.flat(tap)) as u32, i64::from(weight)));
+                }
+            }
+        }
+    }
+
+    fn flat(&self, at: Dims) -> usize {
+        (at[0] * self.pitch[1] + at[1]) * self.pitch[2] + at[2]
+    }
+
+    /// Whether a column's line carries the input voxel at this place relative to the column's first tap.
+    fn stores(&self, local: [i64; 3]) -> bool {
+        (0..3).all(|axis| {
+            // What no tap of the column reads is left out; with shared gaps it could hit a neighbour.
+            let reach = (self.column[axis] + self.stencil.span()[axis]) as i64;
+            (0..reach).contains(&local[axis])
+        })
+    }
+
+    /// Calls `body` with the line position and the first output voxel of each column.
+    fn for_each_column(&self, mut body: impl FnMut(usize, Dims)) {
+        let length = self.pitch.iter().product::<usize>();
+        for (index, at) in voxels(self.columns).enumerate() {
+            body(index * length, std::array::from_fn(|axis| at[axis] * self.column[axis]));
+        }
+    }
+
+    /// The stencil that is packed.
+    pub fn stencil(&self) -> &Stencil {
+        &self.stencil
+    }
+}
+
+/// All places of a box, row-major.
+fn voxels(dims: Dims) -> impl Iterator<Item = Dims> {
+    let shape = Shape { channels: 1, dims };
+    (0..shape.volume()).map(move |index| {
+        let (row, x) = (index / dims[2], index % dims[2]);
+        [row / dims[1], row % dims[1], x]
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stencil::tests::{direct, layers, output, random_layer};
+    use super::super::stencil::{Lowering, correlate};
+    use super::*;
+    use models::{Op, Window};
+    use prg::{Prg, Seed};
+
+    fn negacyclic(a: &[i64], filter: &[(u32, i64)]) -> Vec<i64> {
+        let n = a.len();
+        let mut product = vec![0; n];
+        for &(k, w) in filter {
+            for (j, &x) in a.iter().enumerate() {
+                let at = j + k as usize;
+                if at < n { product[at] += x * w } else { product[at - n] -= x * w }
+            }
+        }
+        product
+    }
+
+    /// Packs, multiplies polynomials by the schoolbook and unpacks.
+    fn through_polynomials(layout: &Layout, weights: &StencilWeights, x: &[u64]) -> Vec<i64> {
+        let (n, volume) = (layout.degree(), layout.stencil().output.volume());
+        let (inputs, outputs) = (layout.input_slots(), layout.output_slots());
+        let mut y = vec![i64::MIN; layout.stencil().output.len()];
+        let mut packed = vec![0; layout.input_groups() * n];
+        let mut filter = Vec::new();
+        for (window, slots) in outputs.iter().enumerate() {
+            layout.pack_window(&inputs, window, x, &mut packed);
+            for group in 0..layout.output_groups() {
+                let mut sum = vec![0; n];
+                for (input, poly) in packed.chunks_exact(n).enumerate() {
+                    let poly: Vec<i64> = poly.iter().map(|&x| x as i64).collect();
+                    layout.filter(weights, group, input, &mut filter);
+                    for (sum, product) in sum.iter_mut().zip(negacyclic(&poly, &filter)) {
+                        *sum += product;
+                    }
+                }
+                for (o, channel) in layout.outputs_of(group).enumerate() {
+                    for slot in slots {
+                        let at = slot.coefficient as usize + o * layout.output_stride();
+                        let place = &mut y[channel * volume + slot.voxel as usize];
+                        assert_eq!(*place, i64::MIN, "every output appears once");
+                        *place = sum[at];
+                    }
+                }
+            }
+        }
+        y
+    }
+
+    #[test]
+    fn polynomial_products_hold_the_layer() {
+        let mut prg = Prg::new(&Seed::from_bytes([6; 16]));
+        let wide = |channels, dims| {
+            (Op::Conv { window: Window::dense([3, 3, 3], [1; 3]), channels }, Shape { channels: 2, dims })
+        };
+        for (op, input) in layers().into_iter().chain([wide(1, [4, 9, 10]), wide(2, [3, 3, 3])]) {
+            let output = output(&op, input);
+            let layer = random_layer(&op, input, output, &mut prg);
+            let x: Vec<u64> = (0..input.len()).map(|_| prg.next_u64() % 1000).collect();
+            let lowering = Lowering::of(&op, input, output).unwrap();
+            let (stencil, weights) = (lowering.stencil(), lowering.weights(&layer));
+            let arranged = lowering.arrange(&x);
+            let signed: Vec<i64> = arranged.iter().map(|&x| x as i64).collect();
+            let expected = correlate(stencil, &weights, &signed);
+            let mut packings = 0;
+            for degree in [32, 64, 128, 256, 512, 1024] {
+                let Some(layout) = Layout::new(stencil, degree) else { continue };
+                packings += 1;
+                let y = through_polynomials(&layout, &weights, &arranged);
+                assert_eq!(y, expected, "{op:?} on {input:?} with {layout:?}");
+            }
+            assert!(packings >= 2, "{op:?}");
+            let x: Vec<i64> = x.iter().map(|&x| x as i64).collect();
+            let restored = lowering.restore(expected.iter().map(|&y| y as u64).collect());
+            assert!(restored.iter().zip(direct(&op, input, output, &layer, &x)).all(|(&a, b)| a as i64 == b));
+        }
+    }
+
+    #[test]
+    fn the_packing_is_as_dense_as_measured() {
+        let same = |channels, dims| {
+            let shape = Shape { channels, dims };
+            let window = Window::dense([3, 3, 3], [1; 3]);
+            Layout::new(Lowering::convolution(window, shape, shape).stencil(), 4096).unwrap()
+        };
+        assert_eq!(same(64, [64; 3]).windows(), 99);
+        assert_eq!(same(64, [32; 3]).windows(), 13);
+        assert_eq!(same(64, [16; 3]).windows(), 2);
+        let small = same(64, [8; 3]);
+        assert!(small.fold * small.unfold >= 4, "{small:?}");
+    }
+}

@@ -1,0 +1,4 @@
+//! Linear layers under encryption.
+
+pub mod layout;
+pub mod stencil;
