@@ -49,6 +49,7 @@ pub struct CotSender {
     columns: Vec<Prg>,
     matrix: BitMatrix,
     session: Seed,
+    position: u64,
 }
 
 /// The party that chooses.
@@ -56,6 +57,8 @@ pub struct CotReceiver {
     columns: Vec<[Prg; 2]>,
     matrix: BitMatrix,
     session: Seed,
+    position: u64,
+    choices: Prg,
 }
 
 impl Drop for CotSender {
@@ -70,7 +73,7 @@ impl CotSender {
         let choices = Zeroizing::new(std::array::from_fn::<_, KAPPA, _>(|j| delta >> j & 1 == 1));
         let ots = base::receive(channel, &choices[..], prg)?;
         let columns = ots.keys.iter().map(Prg::new).collect();
-        Ok(Self { delta, columns, matrix: BitMatrix::new(BATCH), session: ots.session })
+        Ok(Self { delta, columns, matrix: BitMatrix::new(BATCH), session: ots.session, position: 0 })
     }
 
     /// The offset.
@@ -83,9 +86,15 @@ impl CotSender {
         &self.session
     }
 
+    /// How many OTs were made so far.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
     /// The sender's blocks of the next `out.len()` OTs.
     pub fn extend(&mut self, rx: &mut Rx, out: &mut [Block]) -> Result<(), OtError> {
         let mut masked = [0u64; BATCH / 64];
+        self.position += out.len() as u64;
         for out in out.chunks_mut(BATCH) {
             let rows = out.len().next_multiple_of(GRANULE);
             let masked = &mut masked[..rows / 64];
@@ -107,12 +116,28 @@ impl CotReceiver {
     pub fn setup(channel: &mut Channel, prg: &mut Prg) -> Result<Self, OtError> {
         let ots = base::send(channel, KAPPA, prg)?;
         let columns = ots.keys.iter().map(|pair| [Prg::new(&pair[0]), Prg::new(&pair[1])]).collect();
-        Ok(Self { columns, matrix: BitMatrix::new(BATCH), session: ots.session })
+        Ok(Self {
+            columns,
+            matrix: BitMatrix::new(BATCH),
+            session: ots.session,
+            position: 0,
+            choices: Prg::new(&prg.seed()),
+        })
     }
 
     /// A public value that both parties share and no other session has.
     pub fn session(&self) -> &Seed {
         &self.session
+    }
+
+    /// How many OTs were made so far.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Fills `choices` with random bits.
+    pub(crate) fn draw_choices(&mut self, choices: &mut [u64]) {
+        self.choices.fill_u64(choices);
     }
 
     /// The receiver's blocks of the next `out.len()` OTs, with as many packed choice bits.
@@ -121,6 +146,7 @@ impl CotReceiver {
     /// If `choices` is too short.
     pub fn extend(&mut self, tx: &mut Tx, choices: &[u64], out: &mut [Block]) -> Result<(), OtError> {
         assert!(choices.len() >= bits::words(out.len()), "one choice bit per transfer");
+        self.position += out.len() as u64;
         let mut masked = [0u64; BATCH / 64];
         for (out, choices) in out.chunks_mut(BATCH).zip(choices.chunks(BATCH / 64)) {
             let rows = out.len().next_multiple_of(GRANULE);

@@ -6,19 +6,33 @@
 //!
 //! * [`base`]: 128 OTs from public-key cryptography; the seed of everything.
 //! * [`iknp`]: extension with chosen bits, 16 bytes per OT, one direction, no limit.
+//! * [`source`]: the interface that extensions share; all of the following is written against it.
+//! * [`RotSender`], [`RotReceiver`]: random OT of blocks or bits, by re-keyed hashing.
+//! * [`arithmetic`]: correlated OT over a [`Ring`]; [`chosen`]: 1-of-2 OT of short strings; [`triples`]: bit triples.
+//! * [`packing`], [`bits`]: values and bits without gaps.
 //!
 //! All parties are semi-honest; a peer's bytes are still never trusted for lengths, ranges or progress.
 #![deny(unsafe_code)]
 
+pub mod arithmetic;
 pub mod base;
 pub mod bits;
+pub mod chosen;
+mod hash;
 pub mod iknp;
 pub mod packing;
+mod ring;
+mod rot;
+pub mod source;
 #[cfg(test)]
 mod testing;
 mod transpose;
+pub mod triples;
 
 pub use iknp::{CotReceiver, CotSender};
+pub use ring::Ring;
+pub use rot::{RotReceiver, RotSender};
+pub use source::{CotReceive, CotSend};
 
 /// 128 bits: a label, a correlation, a seed. Bit `i` has value `2^i`; on the wire the low byte comes first.
 pub type Block = u128;

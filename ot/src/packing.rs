@@ -63,7 +63,11 @@ pub fn unpack_into(bytes: &[u8], bits: u32, values: &mut [u64]) {
 /// [`unpack_into`] for residues of `modulus` from a peer: a value that is not below it is an error.
 pub fn unpack_residues(bytes: &[u8], modulus: Modulus, values: &mut [u64]) -> Result<(), OtError> {
     unpack_into(bytes, modulus.bits(), values);
-    let bound = modulus.value();
+    check_below(values, modulus.value())
+}
+
+/// An error naming the first value that is not below `bound`.
+pub(crate) fn check_below(values: &[u64], bound: u64) -> Result<(), OtError> {
     match values.iter().position(|&value| value >= bound) {
         Some(index) => Err(OtError::OutOfRange { index, value: values[index], modulus: bound }),
         None => Ok(()),

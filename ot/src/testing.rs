@@ -1,6 +1,8 @@
 //! Two parties on two threads, for tests.
 
-use channels::Channel;
+use crate::{Block, CotReceive, CotReceiver, CotSend, CotSender};
+use channels::{Channel, memory};
+use prg::Prg;
 use std::thread;
 
 /// Runs both halves of a protocol to their ends.
@@ -14,4 +16,21 @@ pub(crate) fn both<A: Send, B>(
         let right = right(b);
         (left.join().unwrap(), right)
     })
+}
+
+/// A channel and both halves of a source over it.
+pub(crate) type Sources = ((Channel, Channel), Box<dyn CotSend + Send>, Box<dyn CotReceive + Send>);
+
+/// The offset of [`sources`].
+pub(crate) const DELTA: Block = 0x0123_4567_89ab_cdef_1122_3344_5566_7789;
+
+/// Every kind of source, ready to use.
+pub(crate) fn sources() -> Vec<Sources> {
+    let mut pair = memory::pair();
+    let (send, receive) = both(
+        &mut pair,
+        |a| CotSender::setup(a, DELTA, &mut Prg::from_os()).unwrap(),
+        |b| CotReceiver::setup(b, &mut Prg::from_os()).unwrap(),
+    );
+    vec![(pair, Box::new(send), Box::new(receive))]
 }
