@@ -1,1 +1,31 @@
 //! Scans and pictures: read, resample, normalise, write, overlay.
+//!
+//! The way of a scan: [`Scan::read`] → [`prepare`] by the model's [`Preprocessing`] → the network, elsewhere →
+//! [`restore`] → [`write_labels`] on the scan's own grid, [`score`] against a reference, an overlay for the eye.
+//! No cryptography, no network, no other crate of the project.
+//!
+//! Files come from anywhere and are not trusted: no header takes memory that the file cannot fill, every
+//! refusal is an [`ImagingError`] that names file, field and remedy.
+#![forbid(unsafe_code)]
+
+mod error;
+mod labels;
+mod metrics;
+mod nifti;
+mod picture;
+mod preprocess;
+mod read;
+mod scan;
+mod tiff_stack;
+mod write;
+
+pub use error::{ImagingError, Result};
+pub use labels::{labels_of, read_labels};
+pub use metrics::{LabelScore, different, majority_label, score, trivial_baseline};
+pub use preprocess::{
+    Axes, AxisCodes, Colour, Divisor, Intensity, Prepared, Preprocessing, Size, prepare, restore,
+};
+pub use scan::{Geometry, Limits, SampleType, Scan, SourceHeader};
+pub use write::{
+    LabelGreys, OutputFormat, Overwrite, check_output, check_writable, write_atomically, write_labels,
+};
