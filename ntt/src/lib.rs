@@ -1,5 +1,20 @@
 //! Share moduli, number-theoretic transforms and lazy modular multiply-accumulate kernels.
+//!
+//! * [`Modulus`]: the modulus of additive shares, 2^k or a prime.
+//! * [`Ring`]: Z_p\[X\]/(X^n + 1) for one limb p < 2^50, with Shoup multiplication by fixed operands.
+//! * [`Slots`]: n values mod a prime p as one polynomial whose Galois automorphisms rotate them.
+//! * [`mac`]: sums of products of ciphertext pairs with plaintexts, in a tiled layout.
+//! * [`simd`]: eight 64-bit lanes, portable or AVX-512, chosen at run time; kernels are written once over them.
+#![deny(unsafe_code)]
 
+pub mod mac;
 mod modulus;
+mod primes;
+mod ring;
+pub mod simd;
+mod slots;
 
 pub use modulus::{Modulus, ModulusError, is_prime};
+pub use primes::{NttPrimes, ntt_primes};
+pub use ring::{Factor, Fixed, Modular, Ring, RingError};
+pub use slots::Slots;

@@ -1,0 +1,416 @@
+//! Lazy multiply-accumulate: sums\[tile\]\[o\] += Σ_i pairs\[tile\]\[i\] · weights\[i\]\[o\], pointwise in the NTT domain.
+//!
+//! A *pair* is the two polynomials of a ciphertext. The layout decides the speed: eight lanes of every operand form a
+//! 64-byte [`Group`], and all groups with one lane position of one limb form a *slab*, in which the kernel walks
+//! straight through memory:
+//!
+//! | type | slab order |
+//! | --- | --- |
+//! | [`PairTiles`] | \[tile block\]\[input\]\[tile in block\]\[polynomial\] |
+//! | [`WeightTiles`] | \[output block\]\[input\]\[output in block\] |
+//! | [`PairSums`] | \[tile block\]\[output\]\[tile in block\]\[polynomial\] |
+//!
+//! Slabs follow each other by limb, then lane position. Each ends with one unused group, so that the distance between
+//! slabs is no power of two (which would map them all to the same cache sets). A slab of weights stays in cache while
+//! all tiles pass over it. Blocks are 2 tiles × 2 outputs, or 1 × 4 for a single tile: sixteen accumulator registers.
+//!
+//! Products of reduced 50-bit operands are summed unreduced; headroom and carries are those of [`Lanes::Sum`].
+//! Cost: tiles × inputs × outputs × 2 × limbs × n products, 0.05 to 0.1 ns each with AVX-512. Constant time: yes.
+
+use crate::ring::{Modular, Ring};
+use crate::simd::{Group, Isa, Kernel, LANES, Lanes};
+use rayon::prelude::*;
+
+/// Most inputs of one block: the headroom of [`Lanes::Sum`].
+pub const MAX_INPUTS: usize = 32_768;
+
+/// Products that a sum takes between two carries.
+const CARRY_EVERY: usize = 4096;
+
+/// Slabs per parallel task.
+const SLABS_PER_TASK: usize = 16;
+
+/// How many tiles and outputs the inner loop handles at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Blocking {
+    tiles: usize,
+    outputs: usize,
+}
+
+impl Blocking {
+    fn for_tiles(tiles: usize) -> Self {
+        if tiles == 1 { Self { tiles: 1, outputs: 4 } } else { Self { tiles: 2, outputs: 2 } }
+    }
+}
+
+/// Slabs of `stride` groups each, one per limb and lane position.
+struct Slabs {
+    groups: Vec<Group>,
+    degree: usize,
+    stride: usize,
+}
+
+impl Slabs {
+    fn new(limbs: usize, degree: usize, used: usize) -> Self {
+        let stride = used + 1;
+        Self { groups: vec![Group::default(); limbs * degree / LANES * stride], degree, stride }
+    }
+
+    fn clear(&mut self) {
+        self.groups.par_chunks_mut(1 << 16).for_each(|part| part.fill(Group::default()));
+    }
+
+    /// Copies polynomial `k` of `staged` (each `limbs·n` words) to position `place(k)` of all slabs.
+    fn scatter(&mut self, staged: &[u64], polynomials: usize, place: impl Fn(usize) -> usize + Sync) {
+        let per_limb = self.degree / LANES;
+        let words = self.groups.len() / self.stride * LANES;
+        assert_eq!(staged.len(), polynomials * words, "staged polynomials have all limbs");
+        let (stride, staged) = (self.stride, staged.as_chunks::<LANES>().0);
+        self.groups.par_chunks_mut(stride * SLABS_PER_TASK.min(per_limb)).enumerate().for_each(
+            |(task, slabs)| {
+                for k in 0..polynomials {
+                    let at = place(k);
+                    let first = k * words / LANES + task * SLABS_PER_TASK.min(per_limb);
+                    for (slab, group) in slabs.chunks_exact_mut(stride).zip(&staged[first..]) {
+                        slab[at].0 = *group;
+                    }
+                }
+            },
+        );
+    }
+
+    /// Reads position `at` of the slabs of `limb`.
+    fn gather(&self, limb: usize, at: usize, out: &mut [u64]) {
+        assert_eq!(out.len(), self.degree, "one polynomial");
+        let first = limb * (self.degree / LANES) * self.stride;
+        let slabs = self.groups[first..].chunks_exact(self.stride);
+        for (out, slab) in out.as_chunks_mut::<LANES>().0.iter_mut().zip(slabs) {
+            *out = slab[at].0;
+        }
+    }
+}
+
+/// Ciphertext pairs, `tiles` × `inputs`.
+pub struct PairTiles {
+    slabs: Slabs,
+    blocking: Blocking,
+    tiles: usize,
+    inputs: usize,
+}
+
+impl PairTiles {
+    /// Zeros for `limbs` limbs of degree `degree`.
+    ///
+    /// # Panics
+    /// If `tiles` or `inputs` is zero or `inputs` exceeds [`MAX_INPUTS`].
+    pub fn new(limbs: usize, degree: usize, tiles: usize, inputs: usize) -> Self {
+        assert!(tiles > 0 && inputs > 0 && inputs <= MAX_INPUTS, "{tiles} tiles of {inputs} inputs");
+        let blocking = Blocking::for_tiles(tiles);
+        let slabs = Slabs::new(limbs, degree, tiles.next_multiple_of(blocking.tiles) * inputs * 2);
+        Self { slabs, blocking, tiles, inputs }
+    }
+
+    /// Tiles and inputs.
+    pub fn shape(&self) -> (usize, usize) {
+        (self.tiles, self.inputs)
+    }
+
+    /// Stores pairs in the NTT domain. `staged` holds, for each of the `places` (tile, input), the first polynomial
+    /// and then the second, each as all its limbs.
+    ///
+    /// # Panics
+    /// If a place is outside of the block or `staged` has another length.
+    pub fn scatter(&mut self, places: &[(usize, usize)], staged: &[u64]) {
+        let (tiles, inputs, block) = (self.tiles, self.inputs, self.blocking.tiles);
+        self.slabs.scatter(staged, 2 * places.len(), |k| {
+            let (tile, input) = places[k / 2];
+            assert!(tile < tiles && input < inputs, "place ({tile}, {input}) of {tiles} × {inputs}");
+            (((tile / block) * inputs + input) * block + tile % block) * 2 + k % 2
+        });
+    }
+}
+
+/// Plaintexts in the NTT domain, `inputs` × `outputs`.
+pub struct WeightTiles {
+    slabs: Slabs,
+    blocking: Blocking,
+    inputs: usize,
+    outputs: usize,
+}
+
+impl WeightTiles {
+    /// Zeros, for pairs of `tiles` tiles.
+    ///
+    /// # Panics
+    /// If a dimension is zero or `inputs` exceeds [`MAX_INPUTS`].
+    pub fn new(limbs: usize, degree: usize, tiles: usize, inputs: usize, outputs: usize) -> Self {
+        assert!(
+            tiles > 0 && outputs > 0 && inputs > 0 && inputs <= MAX_INPUTS,
+            "{inputs} × {outputs} weights"
+        );
+        let blocking = Blocking::for_tiles(tiles);
+        let slabs = Slabs::new(limbs, degree, inputs * outputs.next_multiple_of(blocking.outputs));
+        Self { slabs, blocking, inputs, outputs }
+    }
+
+    /// Inputs and outputs.
+    pub fn shape(&self) -> (usize, usize) {
+        (self.inputs, self.outputs)
+    }
+
+    /// Stores polynomials in the NTT domain; `staged` holds all limbs of each of the `places` (input, output).
+    ///
+    /// # Panics
+    /// If a place is outside of the block or `staged` has another length.
+    pub fn scatter(&mut self, places: &[(usize, usize)], staged: &[u64]) {
+        let (inputs, outputs, block) = (self.inputs, self.outputs, self.blocking.outputs);
+        self.slabs.scatter(staged, places.len(), |k| {
+            let (input, output) = places[k];
+            assert!(input < inputs && output < outputs, "place ({input}, {output}) of {inputs} × {outputs}");
+            ((output / block) * inputs + input) * block + output % block
+        });
+    }
+}
+
+/// Accumulated pairs, `tiles` × `outputs`, reduced.
+pub struct PairSums {
+    slabs: Slabs,
+    blocking: Blocking,
+    tiles: usize,
+    outputs: usize,
+    padded_outputs: usize,
+}
+
+impl PairSums {
+    /// Zeros.
+    ///
+    /// # Panics
+    /// If a dimension is zero.
+    pub fn new(limbs: usize, degree: usize, tiles: usize, outputs: usize) -> Self {
+        assert!(tiles > 0 && outputs > 0, "{tiles} × {outputs} sums");
+        let blocking = Blocking::for_tiles(tiles);
+        let padded_outputs = outputs.next_multiple_of(blocking.outputs);
+        let slabs = Slabs::new(limbs, degree, tiles.next_multiple_of(blocking.tiles) * padded_outputs * 2);
+        Self { slabs, blocking, tiles, outputs, padded_outputs }
+    }
+
+    /// Tiles and outputs.
+    pub fn shape(&self) -> (usize, usize) {
+        (self.tiles, self.outputs)
+    }
+
+    /// Back to zero, keeping the memory.
+    pub fn clear(&mut self) {
+        self.slabs.clear();
+    }
+
+    /// One limb of both polynomials of the sum at (`tile`, `output`).
+    ///
+    /// # Panics
+    /// If the place is outside or a buffer is not one polynomial.
+    pub fn gather(&self, tile: usize, output: usize, limb: usize, first: &mut [u64], second: &mut [u64]) {
+        assert!(tile < self.tiles && output < self.outputs, "place ({tile}, {output})");
+        let block = self.blocking.tiles;
+        let at = (((tile / block) * self.padded_outputs + output) * block + tile % block) * 2;
+        self.slabs.gather(limb, at, first);
+        self.slabs.gather(limb, at + 1, second);
+    }
+}
+
+/// sums += pairs · weights, limb by limb over `rings`, in parallel over slabs.
+///
+/// # Panics
+/// If the shapes do not fit together.
+pub fn multiply_accumulate(rings: &[&Ring], pairs: &PairTiles, weights: &WeightTiles, sums: &mut PairSums) {
+    assert!(
+        pairs.inputs == weights.inputs && pairs.tiles == sums.tiles && weights.outputs == sums.outputs,
+        "shapes"
+    );
+    assert!(pairs.blocking == weights.blocking, "weights were laid out for another number of tiles");
+    let degree = pairs.slabs.degree;
+    assert!(rings.iter().all(|ring| ring.degree() == degree) && weights.slabs.degree == degree, "one degree");
+    let per_limb = degree / LANES;
+    let strides = [pairs.slabs.stride, weights.slabs.stride, sums.slabs.stride];
+    assert_eq!(sums.slabs.groups.len(), rings.len() * per_limb * strides[2], "one ring per limb");
+    assert_eq!(pairs.slabs.groups.len(), rings.len() * per_limb * strides[0], "one ring per limb");
+    let (inputs, blocking) = (pairs.inputs, pairs.blocking);
+    let slab_sums = sums.slabs.groups.par_chunks_mut(strides[2]);
+    let slab_pairs = pairs.slabs.groups.par_chunks(strides[0]);
+    let slab_weights = weights.slabs.groups.par_chunks(strides[1]);
+    let slabs = slab_sums.zip(slab_pairs).zip(slab_weights).enumerate().with_min_len(SLABS_PER_TASK);
+    slabs.for_each(|(slab, ((sums, pairs), weights))| {
+        let ring = rings[slab / per_limb];
+        run_slab(ring.isa(), blocking, Operands { p: ring.modulus(), inputs, pairs, weights, sums });
+    });
+}
+
+/// One slab of each operand, with its padding group.
+struct Operands<'a> {
+    p: u64,
+    inputs: usize,
+    pairs: &'a [Group],
+    weights: &'a [Group],
+    sums: &'a mut [Group],
+}
+
+fn run_slab(isa: Isa, blocking: Blocking, operands: Operands<'_>) {
+    if blocking.tiles == 1 {
+        isa.run(Slab::<1, 4>(operands));
+    } else {
+        isa.run(Slab::<2, 2>(operands));
+    }
+}
+
+struct Slab<'a, const T: usize, const O: usize>(Operands<'a>);
+
+impl<const T: usize, const O: usize> Kernel for Slab<'_, T, O> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let Operands { p, inputs, pairs, weights, sums } = self.0;
+        let m = Modular::<L>::new(p);
+        let pairs = pairs[..pairs.len() - 1].as_chunks::<T>().0; // the padding group is left out
+        let weights = weights[..weights.len() - 1].as_chunks::<O>().0;
+        let used = sums.len() - 1;
+        let output_blocks = weights.len() / inputs;
+        for (output_block, weights) in weights.chunks_exact(inputs).enumerate() {
+            for (tile_block, pairs) in pairs.chunks_exact(2 * inputs).enumerate() {
+                let at = (tile_block * output_blocks + output_block) * O * T * 2;
+                let sums = &mut sums[..used][at..at + O * T * 2];
+                block::<L, T, O>(&m, pairs, weights, sums);
+            }
+        }
+    }
+}
+
+/// `T` tiles × `O` outputs. `pairs` holds 2 chunks of `T` groups per input: \[tile\]\[polynomial\], flattened.
+#[inline(always)]
+fn block<L: Lanes, const T: usize, const O: usize>(
+    m: &Modular<L>,
+    pairs: &[[Group; T]],
+    weights: &[[Group; O]],
+    sums: &mut [Group],
+) {
+    let mut acc = [[[L::sum(); 2]; T]; O];
+    let pairs = pairs.as_chunks::<2>().0;
+    for (pairs, weights) in pairs.chunks(CARRY_EVERY).zip(weights.chunks(CARRY_EVERY)) {
+        for (pair, weight) in pairs.iter().zip(weights) {
+            let pair: [[L; 2]; T] = core::array::from_fn(|t| {
+                core::array::from_fn(|q| L::load(&pair[(2 * t + q) / T][(2 * t + q) % T].0))
+            });
+            for o in 0..O {
+                let w = L::load(&weight[o].0);
+                for t in 0..T {
+                    for q in 0..2 {
+                        acc[o][t][q] = L::accumulate(acc[o][t][q], pair[t][q], w);
+                    }
+                }
+            }
+        }
+        acc = acc.map(|tiles| tiles.map(|pair| pair.map(L::carry)));
+    }
+    let acc = acc.as_flattened().as_flattened();
+    for (sum, &acc) in sums.iter_mut().zip(acc) {
+        let (low, high) = L::split(acc);
+        m.add(L::load(&sum.0), m.wide(low, high)).store(&mut sum.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::primes::ntt_primes;
+    use prg::{Prg, Seed};
+
+    /// A block with random contents, and the slow sums at one coefficient of each polynomial and limb.
+    fn check(
+        isa: Isa,
+        limbs: &[u64],
+        degree: usize,
+        tiles: usize,
+        inputs: usize,
+        outputs: usize,
+        largest: bool,
+    ) {
+        let rings: Vec<Ring> = limbs.iter().map(|&p| Ring::with_isa(degree, p, isa).unwrap()).collect();
+        let rings: Vec<&Ring> = rings.iter().collect();
+        let mut prg = Prg::new(&Seed::from_bytes([8; 16]));
+        let mut polynomials = |count: usize| {
+            let mut all = vec![0; count * limbs.len() * degree];
+            for (k, x) in all.chunks_exact_mut(degree).enumerate() {
+                let p = limbs[k % limbs.len()];
+                if largest { x.fill(p - 1) } else { prg.fill_below(x, p) }
+            }
+            all
+        };
+        let pair_places: Vec<_> = (0..tiles).flat_map(|t| (0..inputs).map(move |i| (t, i))).collect();
+        let weight_places: Vec<_> = (0..inputs).flat_map(|i| (0..outputs).map(move |o| (i, o))).collect();
+        let (x, w) = (polynomials(2 * tiles * inputs), polynomials(inputs * outputs));
+        let mut pairs = PairTiles::new(limbs.len(), degree, tiles, inputs);
+        let mut weights = WeightTiles::new(limbs.len(), degree, tiles, inputs, outputs);
+        let mut sums = PairSums::new(limbs.len(), degree, tiles, outputs);
+        pairs.scatter(&pair_places, &x);
+        weights.scatter(&weight_places, &w);
+        multiply_accumulate(&rings, &pairs, &weights, &mut sums);
+        multiply_accumulate(&rings, &pairs, &weights, &mut sums);
+        let words = limbs.len() * degree;
+        let (mut got0, mut got1) = (vec![0; degree], vec![0; degree]);
+        for (t, o, (l, &p)) in (0..tiles)
+            .flat_map(|t| (0..outputs).map(move |o| (t, o)))
+            .flat_map(|(t, o)| limbs.iter().enumerate().map(move |l| (t, o, l)))
+        {
+            sums.gather(t, o, l, &mut got0, &mut got1);
+            for (q, got) in [&got0, &got1].into_iter().enumerate() {
+                for c in [0, (3 * t + 5 * o + l) % degree, degree - 1] {
+                    let term = |i: usize| {
+                        let a = x[((t * inputs + i) * 2 + q) * words + l * degree + c];
+                        let b = w[(i * outputs + o) * words + l * degree + c];
+                        u128::from(a) * u128::from(b) % u128::from(p)
+                    };
+                    let expected = 2 * (0..inputs).map(term).sum::<u128>() % u128::from(p);
+                    assert_eq!(u128::from(got[c]), expected, "{} tile {t} output {o} limb {l}", isa.name());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sums_are_those_of_integers() {
+        let limbs: Vec<u64> = ntt_primes(256, 50).take(2).chain(ntt_primes(256, 31).take(1)).collect();
+        for isa in Isa::available() {
+            for (tiles, inputs, outputs) in
+                [(1, 1, 1), (1, 3, 5), (2, 7, 2), (3, 2, 3), (5, 4, 1), (8, 16, 7)]
+            {
+                check(isa, &limbs, 64, tiles, inputs, outputs, false);
+            }
+            check(isa, &limbs[..1], 256, 3, 2, 2, false); // more slabs than one task
+        }
+    }
+
+    #[test]
+    fn the_largest_residues_do_not_overflow_the_headroom() {
+        let limb: Vec<u64> = ntt_primes(16, 50).take(1).collect();
+        for isa in Isa::available() {
+            check(isa, &limb, 16, 1, MAX_INPUTS, 1, true);
+            check(isa, &limb, 16, 2, CARRY_EVERY + 1, 1, true);
+        }
+    }
+
+    #[test]
+    fn clearing_forgets_the_sums() {
+        let ring = Ring::new(16, ntt_primes(16, 50).next().unwrap()).unwrap();
+        let mut pairs = PairTiles::new(1, 16, 1, 1);
+        let mut weights = WeightTiles::new(1, 16, 1, 1, 1);
+        let mut sums = PairSums::new(1, 16, 1, 1);
+        pairs.scatter(&[(0, 0)], &[5; 32]);
+        weights.scatter(&[(0, 0)], &[7; 16]);
+        multiply_accumulate(&[&ring], &pairs, &weights, &mut sums);
+        let (mut a, mut b) = ([0; 16], [0; 16]);
+        sums.gather(0, 0, 0, &mut a, &mut b);
+        assert_eq!((a, b), ([35; 16], [35; 16]));
+        sums.clear();
+        sums.gather(0, 0, 0, &mut a, &mut b);
+        assert_eq!((a, b), ([0; 16], [0; 16]));
+    }
+}
