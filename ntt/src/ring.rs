@@ -192,6 +192,13 @@ impl Ring {
         self.isa.run(Map3 { p: self.p, operands: Zip { x: out, y, z: y }, f: FromSigned });
     }
 
+    /// out = y mod p for signed y, |y| ≤ 2^61, given as two's-complement words.
+    pub fn reduce_signed_into(&self, out: &mut [u64], y: &[u64]) {
+        let multiple = (1 << 62) / self.p * self.p;
+        out.iter_mut().zip(y).for_each(|(out, &y)| *out = y.wrapping_add(multiple));
+        self.isa.run(Map3 { p: self.p, operands: Zip { x: out, y, z: y }, f: ReduceAssign });
+    }
+
     /// out = y mod p for any words y.
     pub fn reduce_into(&self, out: &mut [u64], y: &[u64]) {
         self.isa.run(Map3 { p: self.p, operands: Zip { x: out, y, z: y }, f: Reduce });
@@ -407,6 +414,7 @@ pointwise! {
     AddSigned: |m, x, y, _z| m.add(x, m.signed(y));
     FromSigned: |m, _x, y, _z| m.signed(y);
     Reduce: |m, _x, y, _z| m.wide(y, L::splat(0));
+    ReduceAssign: |m, x, _y, _z| m.wide(x, L::splat(0));
     Mul: |m, x, y, _z| m.mul(x, y);
     MulFixedAssign: |m, x, y, z| m.mul_fixed(x, (y, z));
     AddWide: |m, x, y, z| m.add(x, m.wide(y, z));
@@ -520,6 +528,8 @@ mod tests {
             check(&|x| ring.add_signed_assign(x, &signed), &|i| wide(a[i]) + i128::from(signed[i] as i64));
             check(&|x| ring.from_signed_into(x, &signed), &|i| i128::from(signed[i] as i64));
             check(&|x| ring.reduce_into(x, &words), &|i| wide(words[i]));
+            let large: Vec<u64> = words.iter().map(|&w| ((w as i64) >> 2) as u64).collect();
+            check(&|x| ring.reduce_signed_into(x, &large), &|i| i128::from(large[i] as i64));
             check(&|x| ring.add_wide_assign(x, &words, &high), &|i| {
                 wide(a[i]) + wide(words[i]) + (wide(high[i]) << 52)
             });
