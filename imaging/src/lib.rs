@@ -1,7 +1,7 @@
 //! Scans and pictures: read, resample, normalise, write, overlay.
 //!
 //! The way of a scan: [`Scan::read`] → [`prepare`] by the model's [`Preprocessing`] → the network, elsewhere →
-//! [`restore`] → [`write_labels`] on the scan's own grid, [`score`] against a reference, an overlay for the eye.
+//! [`restore`] → [`write_labels`] on the scan's own grid, [`score`] against a reference, an [`Overlay`] for the eye.
 //! No cryptography, no network, no other crate of the project.
 //!
 //! Files come from anywhere and are not trusted: no header takes memory that the file cannot fill, every
@@ -12,6 +12,7 @@ mod error;
 mod labels;
 mod metrics;
 mod nifti;
+mod overlay;
 mod picture;
 mod preprocess;
 mod read;
@@ -22,6 +23,7 @@ mod write;
 pub use error::{ImagingError, Result};
 pub use labels::{labels_of, read_labels};
 pub use metrics::{LabelScore, different, majority_label, score, trivial_baseline};
+pub use overlay::{LabelStyle, Overlay};
 pub use preprocess::{
     Axes, AxisCodes, Colour, Divisor, Intensity, Prepared, Preprocessing, Size, prepare, restore,
 };

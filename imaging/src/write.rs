@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use image::codecs::png::PngEncoder;
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
 use ndarray::Array3;
 use tempfile::{Builder, NamedTempFile};
@@ -202,7 +202,9 @@ pub(crate) fn encode_png(
     height: usize,
     kind: ExtendedColorType,
 ) -> io::Result<()> {
-    PngEncoder::new(out).write_image(pixels, width as u32, height as u32, kind).map_err(io::Error::other)
+    PngEncoder::new_with_quality(out, CompressionType::Default, FilterType::Adaptive)
+        .write_image(pixels, width as u32, height as u32, kind)
+        .map_err(io::Error::other)
 }
 
 fn encode_tiff(out: &mut BufWriter<&File>, grey: &[u8], width: usize, height: usize) -> io::Result<()> {

@@ -22,7 +22,7 @@ pub use intensity::{Divisor, Intensity};
 pub use orient::AxisCodes;
 pub use patches::Size;
 
-use orient::Reorientation;
+pub(crate) use orient::Reorientation;
 use patches::Span;
 
 /// What a network's author did to scans before training; public, part of the model's manifest.

@@ -84,7 +84,7 @@ impl Reorientation {
     }
 
     /// `[channel, z, y, x]` in, the same order out.
-    pub(crate) fn apply(&self, voxels: Array4<f32>) -> Array4<f32> {
+    pub(crate) fn apply<T: Clone>(&self, voxels: Array4<T>) -> Array4<T> {
         if *self == Self::none() {
             return voxels;
         }
@@ -97,7 +97,7 @@ impl Reorientation {
     }
 
     /// Spacing along the new axes.
-    pub(super) fn spacing(&self, spacing: [f64; 3]) -> [f64; 3] {
+    pub(crate) fn spacing(&self, spacing: [f64; 3]) -> [f64; 3] {
         self.source.map(|s| spacing[s])
     }
 
