@@ -2,7 +2,7 @@
 //!
 //! Functionality: [`connect`] and [`Listener`] join two machines and give each a [`channels::Channel`]. Protocol
 //! code runs on its own blocking threads; tokio stays at the socket and moves frames between it and two queues
-//! of [`QUEUE`] frames, so sending, receiving and computing overlap and memory stays bounded.
+//! of [`QUEUE`] bytes, so sending, receiving and computing overlap and memory stays bounded.
 //!
 //! Sources: TLS 1.3 (RFC 8446) as rustls implements it, with one suite, TLS_AES_128_GCM_SHA256, which is as
 //! strong as the protocols above it. Keys are Ed25519 in self-signed X.509 certificates. Deviations from the web's

@@ -21,10 +21,11 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsStream;
 
-/// Frames of at most [`FRAME`] bytes that wait in each direction before the faster side is stopped: 4 MiB.
-pub const QUEUE: usize = 64;
+/// Bytes that wait in each direction before the faster side is stopped, beside the system's own buffers.
+pub const QUEUE: usize = 4 << 20;
 
-/// Ciphertext taken from the socket at once; rustls by itself would ask for 4 KiB.
+/// Bytes taken from the socket, and handed to protocol code, at once: larger than [`FRAME`], for fewer wake-ups.
+/// rustls by itself would ask the socket for 4 KiB.
 const READ: usize = 256 << 10;
 
 /// Frames that the socket task takes from the queue at once.
@@ -46,8 +47,8 @@ pub(crate) fn start(
     options: &Options,
     slot: Option<OwnedSemaphorePermit>,
 ) -> (Outbox, Inbox, Arc<Verdict>) {
-    let (to_socket, outgoing) = mpsc::channel(QUEUE);
-    let (incoming, from_socket) = mpsc::channel(QUEUE);
+    let (to_socket, outgoing) = mpsc::channel(QUEUE / FRAME);
+    let (incoming, from_socket) = mpsc::channel(QUEUE / READ);
     let (closing, closed) = watch::channel(());
     let verdict = Arc::new(Verdict::default());
     let wire = Wire { stream: Mutex::new(stream), patience: options.idle_timeout, linger: options.linger };
@@ -226,12 +227,12 @@ impl Wire {
         .await
     }
 
-    /// As much as there is, up to a frame; an error only when there is nothing before it.
+    /// As much as there is, up to [`READ`] bytes; an error only when there is nothing before it.
     async fn read(&self) -> io::Result<Vec<u8>> {
         let mut frame = Vec::new();
         poll_fn(|cx| {
             let mut stream = lock(&self.stream);
-            while frame.len() < FRAME {
+            while frame.len() < READ {
                 let record = match Pin::new(&mut *stream).poll_fill_buf(cx) {
                     Poll::Ready(Ok(record)) if !record.is_empty() => record,
                     _ if !frame.is_empty() => break,
@@ -239,8 +240,10 @@ impl Wire {
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                     Poll::Pending => return Poll::Pending,
                 };
-                let taken = record.len().min(FRAME - frame.len());
-                frame.reserve_exact(if frame.is_empty() { FRAME } else { 0 });
+                let taken = record.len().min(READ - frame.len());
+                if frame.is_empty() {
+                    frame.reserve_exact(READ)
+                }
                 frame.extend_from_slice(&record[..taken]);
                 Pin::new(&mut *stream).consume(taken);
             }
