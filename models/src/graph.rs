@@ -428,6 +428,15 @@ impl Graph {
         }
         consumers
     }
+
+    /// For each node, the last node that reads it; `usize::MAX` where none does.
+    pub fn last_uses(&self) -> Vec<NodeId> {
+        let mut last = vec![NodeId::MAX; self.nodes.len()];
+        for (id, node) in self.nodes.iter().enumerate() {
+            node.inputs.iter().for_each(|&input| last[input] = id);
+        }
+        last
+    }
 }
 
 impl TryFrom<RawGraph> for Graph {

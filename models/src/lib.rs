@@ -2,11 +2,17 @@
 #![forbid(unsafe_code)]
 
 pub mod backend;
+pub mod float;
 pub mod graph;
 mod kernels;
 pub mod manifest;
+pub mod quantise;
+mod random;
+pub mod ranges;
 pub mod record;
 pub mod reference;
+pub mod unet;
 
+pub use float::{FloatLayer, FloatModel};
 pub use graph::{Dims, Graph, GraphError, Node, NodeId, Op, Shape, Window};
 pub use manifest::{Edge, Label, Layer, LayerWeights, Manifest, Model};

@@ -1,9 +1,12 @@
 //! The quantised network: a public manifest, and the provider's secret weights.
 
 use crate::graph::{Graph, NodeId, Op, Shape};
-use ndarray::{Array1, ArrayD};
+use ndarray::{Array1, Array4, ArrayD};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+/// Version of the manifest's format that this software writes and reads.
+pub const FORMAT: u32 = 1;
 
 /// What the integers of an edge mean: real value = integer / (2^frac · divisor).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,7 +78,25 @@ pub struct Model {
     pub weights: BTreeMap<NodeId, LayerWeights>,
 }
 
+impl Edge {
+    /// The real value that an integer stands for.
+    pub fn to_real(&self, integer: i64) -> f64 {
+        integer as f64 / f64::from(self.divisor) * f64::from(-self.frac).exp2()
+    }
+
+    /// The nearest integer within the bound; NaN becomes 0.
+    pub fn to_integer(&self, real: f64) -> i64 {
+        let bound = self.bound as f64;
+        (real * f64::from(self.divisor) * f64::from(self.frac).exp2()).round().clamp(-bound, bound) as i64
+    }
+}
+
 impl Manifest {
+    /// A preprocessed image `[channel, depth, height, width]` as the integers that the network reads.
+    pub fn quantise_input(&self, image: &Array4<f32>) -> Array4<i64> {
+        image.mapv(|value| self.edges[0].to_integer(f64::from(value)))
+    }
+
     /// BLAKE3 over the canonical JSON form: what a run record names and what a plan is bound to.
     pub fn hash(&self) -> [u8; 32] {
         let json = serde_json::to_vec(self).unwrap_or_default();
@@ -86,17 +107,27 @@ impl Manifest {
 impl LayerWeights {
     /// Whether the weights and biases have the shapes that `op` needs on an input of shape `input`.
     pub fn check_shape(&self, op: &Op, input: Shape) -> Result<(), String> {
-        let Some(expected) = op.weight_shape(input.channels) else {
-            return Err(format!("a {} carries no weights", op.kind()));
-        };
-        if self.weights.shape() != expected {
-            return Err(format!("its weights have shape {:?} instead of {expected:?}", self.weights.shape()));
+        check_layer_shape(op, input, self.weights.shape(), self.bias.len())
+    }
+}
+
+/// Whether weights of shape `weights` and `biases` biases are what `op` needs on an input of shape `input`.
+pub(crate) fn check_layer_shape(
+    op: &Op,
+    input: Shape,
+    weights: &[usize],
+    biases: usize,
+) -> Result<(), String> {
+    let Some(expected) = op.weight_shape(input.channels) else {
+        return Err(format!("a {} carries no weights", op.kind()));
+    };
+    if weights != expected {
+        return Err(format!("its weights have shape {weights:?} instead of {expected:?}"));
+    }
+    match op.output_channels() {
+        Some(channels) if channels != biases => {
+            Err(format!("it has {biases} biases for {channels} output channels"))
         }
-        match op.output_channels() {
-            Some(channels) if channels != self.bias.len() => {
-                Err(format!("it has {} biases for {channels} output channels", self.bias.len()))
-            }
-            _ => Ok(()),
-        }
+        _ => Ok(()),
     }
 }

@@ -1,0 +1,97 @@
+//! What quantisation did, layer by layer.
+
+use crate::float::FloatModel;
+use crate::graph::NodeId;
+use crate::manifest::Model;
+use crate::quantise::{Calibration, QuantiseError};
+use crate::reference;
+use serde::Serialize;
+
+/// What quantisation did to one value.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LayerReport {
+    /// The layer's name.
+    pub name: String,
+    /// Kind of operator.
+    pub kind: &'static str,
+    /// Largest calibrated magnitude, in real units.
+    pub calibrated: f64,
+    /// Largest magnitude that is proved to fit, in real units.
+    pub proved: f64,
+    /// Fractional bits of the value.
+    pub frac: i32,
+    /// Bits of the largest integer magnitude.
+    pub bits: u32,
+    /// Fractional bits of the weights, where there are any.
+    pub weight_frac: Option<i32>,
+    /// Bits of the largest weight's magnitude.
+    pub weight_bits: Option<u32>,
+    /// Root mean square difference from the float value, relative to the float value's, on calibration images.
+    pub error: f64,
+}
+
+/// What quantisation did.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// Bits of the shares.
+    pub share_bits: u32,
+    /// The margin.
+    pub margin: f64,
+    /// Images the ranges were calibrated on.
+    pub images: usize,
+    /// Per value, in the order of the integer graph.
+    pub layers: Vec<LayerReport>,
+    /// Fraction of voxels with the same result as the float network, on calibration images; null without readout.
+    pub label_agreement: Option<f64>,
+}
+
+/// Measures a quantised network on the images kept by calibration. `sources` names the float node of each value.
+pub(super) fn report(
+    model: &FloatModel,
+    quantised: &Model,
+    calibration: &Calibration,
+    sources: &[NodeId],
+) -> Result<Report, QuantiseError> {
+    let manifest = &quantised.manifest;
+    let mut sums = vec![[0.0_f64; 2]; sources.len()];
+    let mut agreement = [0_usize; 2];
+    let fits = |image: &&ndarray::Array4<f32>| {
+        <[usize; 4]>::from(image.dim()) == manifest.graph.node(0).shape.to_array()
+    };
+    for image in calibration.samples.iter().filter(fits) {
+        let floats = model.run_all(image)?;
+        let integers = reference::run_all(quantised, &manifest.quantise_input(image))?;
+        for ((sum, integer), (edge, &source)) in
+            sums.iter_mut().zip(&integers).zip(manifest.edges.iter().zip(sources))
+        {
+            for (&integer, &float) in integer.iter().zip(&floats[source]) {
+                sum[0] += (edge.to_real(integer) - f64::from(float)).powi(2);
+                sum[1] += f64::from(float).powi(2);
+            }
+        }
+        for (&integer, &float) in integers[sources.len() - 1].iter().zip(&floats[model.graph.output()]) {
+            agreement[0] += usize::from(integer == float as i64);
+            agreement[1] += 1;
+        }
+    }
+    let has_readout = model.graph.node(model.graph.output()).op.is_readout();
+    let nodes = manifest.graph.nodes().iter().enumerate();
+    let layers = nodes.map(|(id, node)| LayerReport {
+        name: node.name.clone(),
+        kind: node.op.kind(),
+        calibrated: calibration.nodes[sources[id]].max_abs,
+        proved: manifest.edges[id].to_real(manifest.edges[id].bound as i64),
+        frac: manifest.edges[id].frac,
+        bits: u64::BITS - manifest.edges[id].bound.leading_zeros(),
+        weight_frac: manifest.layers.get(&id).map(|layer| layer.weight_frac),
+        weight_bits: manifest.layers.get(&id).map(|layer| layer.weight_bits),
+        error: (sums[id][0] / sums[id][1].max(1e-12)).sqrt(),
+    });
+    Ok(Report {
+        share_bits: manifest.share_bits,
+        margin: manifest.margin,
+        images: calibration.images,
+        layers: layers.collect(),
+        label_agreement: (has_readout && agreement[1] > 0).then(|| agreement[0] as f64 / agreement[1] as f64),
+    })
+}

@@ -1,0 +1,344 @@
+//! The U-Net family of the paper, in one, two and three dimensions, with random weights for benchmarks.
+//!
+//! L entries in `channels` make 2L−1 layer batches of two 3^rank convolutions with one activation each: down
+//! through L−1 poolings by 2, up through L−1 transposed convolutions (kernel 2, stride 2), each joined with the
+//! skip of its level (skip first), then a 1^rank readout and argmax (or a threshold for one label channel).
+//!
+//! Random weights are normal with He's deviation; each layer is then scaled and each channel shifted so that its
+//! output on random images has unit deviation and zero mean, as batch norm leaves a trained network. Half of the
+//! ReLUs are active and every label occurs.
+
+use crate::float::{FloatError, FloatLayer, FloatModel, eval};
+use crate::graph::{Dims, Graph, GraphError, NodeId, Op, Shape, Window};
+use crate::manifest::Label;
+use crate::quantise::{Calibration, Calibrator, QuantiseError, QuantiseOptions, Report, quantise};
+use crate::random::SplitMix;
+use ndarray::{Array1, Array4, ArrayD, Axis};
+use std::collections::BTreeMap;
+
+/// How a level is halved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pooling {
+    /// By averages.
+    Avg,
+    /// By maxima.
+    Max,
+}
+
+/// The activation of a layer batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// max(0, x).
+    Relu,
+    /// x².
+    Square,
+}
+
+/// A U-Net to build.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UNet {
+    /// Spatial axes, 1 to 3.
+    pub rank: usize,
+    /// Input channels and extents; extents divide by 2^(levels − 1).
+    pub input: Shape,
+    /// Channels per level, from the top.
+    pub channels: Vec<usize>,
+    /// How a level is halved.
+    pub pooling: Pooling,
+    /// Per layer batch, in the order of evaluation; 2·levels − 1 entries.
+    pub activations: Vec<Activation>,
+    /// Labels; one stands for a threshold at zero.
+    pub labels: usize,
+    /// Seed of the weights.
+    pub seed: u64,
+}
+
+/// A U-Net that cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum UNetError {
+    /// A configuration that contradicts itself.
+    #[error("U-Net: {0}")]
+    Config(String),
+    /// A layer that does not fit.
+    #[error("U-Net: {0}")]
+    Graph(#[from] GraphError),
+    /// A layer that cannot be evaluated.
+    #[error("U-Net: {0}")]
+    Float(#[from] FloatError),
+    /// Ranges that do not fit the shares.
+    #[error("U-Net: {0}")]
+    Quantise(#[from] QuantiseError),
+}
+
+/// The activations of a named variant (`relu`, `hybrid`, `square`, or a list such as `square,relu,relu`).
+pub fn activations(variant: &str, levels: usize) -> Result<Vec<Activation>, UNetError> {
+    let batches = (2 * levels).saturating_sub(1);
+    let one = |name: &str| match name.trim() {
+        "relu" => Ok(Activation::Relu),
+        "square" => Ok(Activation::Square),
+        other => Err(UNetError::Config(format!("no activation `{other}`; `relu` and `square` are known"))),
+    };
+    if variant == "hybrid" {
+        let outermost = |batch: usize| batch == 0 || batch + 1 == batches;
+        let hybrid = |batch| if outermost(batch) { Activation::Square } else { Activation::Relu };
+        return Ok((0..batches).map(hybrid).collect());
+    }
+    let list: Vec<Activation> = variant.split(',').map(one).collect::<Result<_, _>>()?;
+    match list.len() {
+        1 => Ok(vec![list[0]; batches]),
+        given if given == batches => Ok(list),
+        given => Err(UNetError::Config(format!("{given} activations for {batches} layer batches"))),
+    }
+}
+
+/// A smooth random image with values in [−1, 1]: a few waves per axis and fine noise.
+pub fn random_image(shape: Shape, seed: u64) -> Array4<f32> {
+    let mut random = SplitMix::new(seed);
+    let mut image = Array4::zeros(shape.to_array());
+    for mut channel in image.outer_iter_mut() {
+        let waves: Vec<[f32; 4]> = (0..6)
+            .map(|_| {
+                let mut frequency = || (random.uniform() - 0.5) * 0.6;
+                let along = [frequency(), frequency(), frequency()];
+                [along[0], along[1], along[2], random.uniform() * std::f32::consts::TAU]
+            })
+            .collect();
+        for ((z, y, x), value) in channel.indexed_iter_mut() {
+            let phase = |w: &[f32; 4]| w[0] * z as f32 + w[1] * y as f32 + w[2] * x as f32 + w[3];
+            let smooth: f32 = waves.iter().map(|wave| phase(wave).sin()).sum();
+            *value = (smooth / 4.0 + random.normal() * 0.15).clamp(-1.0, 1.0);
+        }
+    }
+    image
+}
+
+impl UNet {
+    /// The float network with random weights.
+    pub fn build(&self) -> Result<FloatModel, UNetError> {
+        let small = self.at_calibration_size();
+        let graph = small.graph()?;
+        let count = (8192 / small.input.volume() as u64).clamp(2, 32);
+        let images: Vec<_> =
+            (0..count).map(|image| random_image(small.input, self.seed ^ (image + 1))).collect();
+        let weights = initialise(&graph, &images, self.seed)?;
+        Ok(self.with_weights(self.graph()?, weights))
+    }
+
+    /// The quantised network. Ranges are calibrated on random images of a reduced size: statistics of a layer do
+    /// not depend on the extents.
+    pub fn build_quantised(
+        &self,
+        options: &QuantiseOptions,
+    ) -> Result<(crate::manifest::Model, Report), UNetError> {
+        let model = self.build()?;
+        Ok(quantise(&model, &self.calibrate(&model)?, options)?)
+    }
+
+    fn calibrate(&self, model: &FloatModel) -> Result<Calibration, UNetError> {
+        let small = self.at_calibration_size();
+        let model = small.with_weights(small.graph()?, model.weights.clone());
+        let mut calibrator = Calibrator::new(&model);
+        for image in 0..4 {
+            calibrator.add(&random_image(small.input, self.seed ^ (image + 1)))?;
+        }
+        Ok(calibrator.finish()?)
+    }
+
+    /// The same network on an image small enough to calibrate on quickly.
+    fn at_calibration_size(&self) -> Self {
+        let coarsest = 1_usize << self.channels.len().saturating_sub(1);
+        let most = [256, 64, 16][self.rank.clamp(1, 3) - 1].max(2 * coarsest);
+        let dims = self.input.dims.map(|extent| extent.min(most));
+        Self { input: Shape { dims, ..self.input }, ..self.clone() }
+    }
+
+    fn with_weights(&self, graph: Graph, weights: BTreeMap<NodeId, FloatLayer>) -> FloatModel {
+        let count = self.labels.max(2);
+        let label = |index: usize| Label {
+            name: format!("label {index}"),
+            grey: u8::try_from(index * 255 / (count - 1)).unwrap_or(u8::MAX),
+        };
+        let channels: Vec<String> = self.channels.iter().map(ToString::to_string).collect();
+        FloatModel {
+            name: format!("unet-{}d-{}", self.rank, channels.join("-")),
+            graph,
+            weights,
+            labels: (0..count).map(label).collect(),
+            preprocessing: serde_json::Value::Null,
+        }
+    }
+
+    /// The architecture.
+    pub fn graph(&self) -> Result<Graph, UNetError> {
+        self.check()?;
+        let mut graph = Graph::new(self.rank, self.input)?;
+        let levels = self.channels.len();
+        let mut skips = Vec::new();
+        let mut x = 0;
+        for level in 0..levels {
+            if level > 0 {
+                x = graph.push(format!("pool{level}"), self.pool(), vec![x])?;
+            }
+            x = self.batch(&mut graph, &format!("down{level}"), level, self.activations[level], x)?;
+            skips.push(x);
+        }
+        for level in (0..levels - 1).rev() {
+            let batch = 2 * (levels - 1) - level;
+            x = graph.push(format!("upconv{level}"), self.upconv(level), vec![x])?;
+            x = graph.push(format!("concat{level}"), Op::Concat, vec![skips[level], x])?;
+            x = self.batch(&mut graph, &format!("up{level}"), level, self.activations[batch], x)?;
+        }
+        let window = Window::dense([1; 3], [0; 3]);
+        x = graph.push("readout", Op::Conv { window, channels: self.labels }, vec![x])?;
+        let readout = if self.labels == 1 { Op::Threshold { at: 0 } } else { Op::ArgMax };
+        graph.push("labels", readout, vec![x])?;
+        Ok(graph)
+    }
+
+    fn check(&self) -> Result<(), UNetError> {
+        let refuse = |reason: String| Err(UNetError::Config(reason));
+        let levels = self.channels.len();
+        if !(1..=8).contains(&levels) || self.channels.contains(&0) {
+            return refuse("1 to 8 levels with at least one channel each".into());
+        }
+        if self.activations.len() != 2 * levels - 1 {
+            return refuse(format!(
+                "{} activations for {} layer batches",
+                self.activations.len(),
+                2 * levels - 1
+            ));
+        }
+        if !(1..=3).contains(&self.rank) || self.labels == 0 {
+            return refuse("1 to 3 spatial axes and at least one label channel".into());
+        }
+        let coarsest = 1 << (levels - 1);
+        match self.input.dims[3 - self.rank..].iter().find(|&&extent| extent % coarsest != 0) {
+            Some(extent) => refuse(format!("extent {extent} does not divide by {coarsest}")),
+            None => Ok(()),
+        }
+    }
+
+    /// `inner` along the spatial axes, `outer` along the leading ones.
+    fn axes(&self, inner: usize, outer: usize) -> Dims {
+        std::array::from_fn(|axis| if axis >= 3 - self.rank { inner } else { outer })
+    }
+
+    fn pool(&self) -> Op {
+        let window = Window::tiling(self.axes(2, 1));
+        match self.pooling {
+            Pooling::Avg => Op::AvgPool { window },
+            Pooling::Max => Op::MaxPool { window },
+        }
+    }
+
+    fn upconv(&self, level: usize) -> Op {
+        let window = Window::tiling(self.axes(2, 1));
+        Op::ConvTranspose { window, output_padding: [0; 3], channels: self.channels[level] }
+    }
+
+    /// Two convolutions with their activations.
+    fn batch(
+        &self,
+        graph: &mut Graph,
+        name: &str,
+        level: usize,
+        activation: Activation,
+        mut x: NodeId,
+    ) -> Result<NodeId, UNetError> {
+        for half in ["a", "b"] {
+            let window = Window::dense(self.axes(3, 1), self.axes(1, 0));
+            let conv = Op::Conv { window, channels: self.channels[level] };
+            x = graph.push(format!("{name}{half}"), conv, vec![x])?;
+            x = match activation {
+                Activation::Relu => {
+                    graph.push(format!("{name}{half}.relu"), Op::Relu { shift: 0 }, vec![x])?
+                }
+                Activation::Square => graph.push(format!("{name}{half}.square"), Op::Square, vec![x])?,
+            };
+        }
+        Ok(x)
+    }
+}
+
+/// Random weights, layer by layer, each normalised on the values that reach it.
+fn initialise(
+    graph: &Graph,
+    images: &[Array4<f32>],
+    seed: u64,
+) -> Result<BTreeMap<NodeId, FloatLayer>, UNetError> {
+    let mut random = SplitMix::new(seed);
+    let mut weights = BTreeMap::new();
+    let mut values: Vec<Vec<Array4<f32>>> = vec![images.to_vec()];
+    for (id, node) in graph.nodes().iter().enumerate().skip(1) {
+        let evaluate = |layer: Option<&FloatLayer>| -> Vec<Array4<f32>> {
+            let inputs = |image: usize| node.inputs.iter().map(move |&input| (input, image));
+            (0..images.len())
+                .map(|image| {
+                    let inputs: Vec<_> = inputs(image).map(|(input, image)| &values[input][image]).collect();
+                    eval(&node.op, &inputs, layer, node.shape)
+                })
+                .collect()
+        };
+        let value = match node.op.weight_shape(graph.node(*node.inputs.first().unwrap_or(&0)).shape.channels)
+        {
+            Some(shape) => {
+                let mut layer = random_layer(shape, node.shape.channels, &mut random);
+                let mut value = evaluate(Some(&layer));
+                normalise(&mut layer, &mut value);
+                if graph.nodes()[id + 1..].iter().all(|node| node.op.is_readout()) {
+                    balance(&mut layer, &mut value);
+                }
+                weights.insert(id, layer);
+                value
+            }
+            None => evaluate(None),
+        };
+        values.push(value);
+    }
+    Ok(weights)
+}
+
+fn random_layer(shape: [usize; 5], channels: usize, random: &mut SplitMix) -> FloatLayer {
+    let fan_in = shape.iter().product::<usize>() / channels;
+    let deviation = (2.0 / fan_in as f32).sqrt();
+    let weights = ArrayD::from_shape_simple_fn(shape.to_vec(), || random.normal() * deviation);
+    FloatLayer { weights, bias: Array1::zeros(channels) }
+}
+
+/// Scales the layer and shifts its channels so that `values`, its outputs, have unit deviation and zero means.
+fn normalise(layer: &mut FloatLayer, values: &mut [Array4<f32>]) {
+    let count: usize = values.iter().map(|value| value.len()).sum();
+    for channel in 0..layer.bias.len() {
+        let sums = values.iter().map(|value| value.index_axis(Axis(0), channel).sum());
+        let mean = sums.sum::<f32>() * layer.bias.len() as f32 / count as f32;
+        layer.bias[channel] -= mean;
+        values.iter_mut().for_each(|value| value.index_axis_mut(Axis(0), channel).mapv_inplace(|y| y - mean));
+    }
+    let energy: f32 = values.iter().flatten().map(|&y| y * y).sum();
+    let scale = 1.0 / (energy / count as f32).sqrt().max(1e-6);
+    layer.weights.mapv_inplace(|weight| weight * scale);
+    layer.bias.mapv_inplace(|bias| bias * scale);
+    values.iter_mut().for_each(|value| value.mapv_inplace(|y| y * scale));
+}
+
+/// Shifts the scores until every label wins about equally often.
+fn balance(layer: &mut FloatLayer, scores: &mut [Array4<f32>]) {
+    let labels = layer.bias.len();
+    let op = Op::ArgMax;
+    for _ in 0..if labels > 1 { 40 } else { 0 } {
+        let mut wins = vec![0_usize; labels];
+        for score in scores.iter() {
+            let (_, depth, height, width) = score.dim();
+            let winners = eval(&op, &[score], None, Shape { channels: 1, dims: [depth, height, width] });
+            winners.iter().for_each(|&label| wins[label as usize] += 1);
+        }
+        let total: usize = wins.iter().sum();
+        for (label, &wins) in wins.iter().enumerate() {
+            let shift = 0.5 * (1.0 / labels as f32 - wins as f32 / total as f32);
+            layer.bias[label] += shift;
+            scores
+                .iter_mut()
+                .for_each(|score| score.index_axis_mut(Axis(0), label).mapv_inplace(|y| y + shift));
+        }
+    }
+}
