@@ -4,7 +4,7 @@
 //! a time. Exact strategies of the protocol equal it bit for bit. Nothing wraps as long as every value stays within
 //! its edge's bound and the model is valid; [`run_checked`] looks.
 
-use crate::graph::{NodeId, Op, Shape};
+use crate::graph::{Node, NodeId, Op, Shape};
 use crate::kernels::{self, View};
 use crate::manifest::{LayerWeights, Model};
 use ndarray::{Array3, Array4};
@@ -155,7 +155,7 @@ fn walk(
     if found != expected {
         return Err(ReferenceError::InputShape { expected, found });
     }
-    let last_use = model.manifest.graph.last_uses();
+    let last_use = last_uses(nodes);
     let mut live: Vec<Option<Array4<i64>>> = vec![None; nodes.len()];
     for (id, node) in nodes.iter().enumerate() {
         let value = match node.op {
@@ -170,6 +170,15 @@ fn walk(
         node.inputs.iter().filter(|&&input| last_use[input] == id).for_each(|&input| live[input] = None);
     }
     Ok(live.pop().flatten().expect("the last node has been evaluated and no node reads it"))
+}
+
+/// For each node, the last node that reads it.
+fn last_uses(nodes: &[Node]) -> Vec<NodeId> {
+    let mut last = vec![NodeId::MAX; nodes.len()];
+    for (id, node) in nodes.iter().enumerate() {
+        node.inputs.iter().for_each(|&input| last[input] = id);
+    }
+    last
 }
 
 fn check_bound(model: &Model, id: NodeId, value: &Array4<i64>) -> Result<(), ReferenceError> {

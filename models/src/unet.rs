@@ -4,7 +4,7 @@
 //! through L−1 poolings by 2, up through L−1 transposed convolutions (kernel 2, stride 2), each joined with the
 //! skip of its level (skip first), then a 1^rank readout and argmax (or a threshold for one label channel).
 //!
-//! Random weights are normal with He's deviation; each layer is then scaled and each channel shifted so that its
+//! Random weights are normal with He's deviation; each channel is then scaled and shifted so that its
 //! output on random images has unit deviation and zero mean, as batch norm leaves a trained network. Half of the
 //! ReLUs are active and every label occurs.
 
@@ -284,7 +284,7 @@ fn initialise(
             Some(shape) => {
                 let mut layer = random_layer(shape, node.shape.channels, &mut random);
                 let mut value = evaluate(Some(&layer));
-                normalise(&mut layer, &mut value);
+                normalise(&mut layer, matches!(node.op, Op::ConvTranspose { .. }), &mut value);
                 if graph.nodes()[id + 1..].iter().all(|node| node.op.is_readout()) {
                     balance(&mut layer, &mut value);
                 }
@@ -305,40 +305,57 @@ fn random_layer(shape: [usize; 5], channels: usize, random: &mut SplitMix) -> Fl
     FloatLayer { weights, bias: Array1::zeros(channels) }
 }
 
-/// Scales the layer and shifts its channels so that `values`, its outputs, have unit deviation and zero means.
-fn normalise(layer: &mut FloatLayer, values: &mut [Array4<f32>]) {
-    let count: usize = values.iter().map(|value| value.len()).sum();
-    for channel in 0..layer.bias.len() {
-        let sums = values.iter().map(|value| value.index_axis(Axis(0), channel).sum());
-        let mean = sums.sum::<f32>() * layer.bias.len() as f32 / count as f32;
-        layer.bias[channel] -= mean;
-        values.iter_mut().for_each(|value| value.index_axis_mut(Axis(0), channel).mapv_inplace(|y| y - mean));
+/// Scales and shifts the layer's channels so that `values`, its outputs, have unit deviation and zero means.
+fn normalise(layer: &mut FloatLayer, transposed: bool, values: &mut [Array4<f32>]) {
+    let channels = layer.bias.len();
+    let count = (values.iter().map(|value| value.len()).sum::<usize>() / channels) as f32;
+    for channel in 0..channels {
+        let mean = channel_sum(values, channel, |y| y) / count;
+        let deviation = (channel_sum(values, channel, |y| y * y) / count - mean * mean).max(1e-8).sqrt();
+        let scale = 1.0 / deviation;
+        layer
+            .weights
+            .index_axis_mut(Axis(usize::from(transposed)), channel)
+            .mapv_inplace(|weight| weight * scale);
+        layer.bias[channel] = (layer.bias[channel] - mean) * scale;
+        for value in values.iter_mut() {
+            value.index_axis_mut(Axis(0), channel).mapv_inplace(|y| (y - mean) * scale);
+        }
     }
-    let energy: f32 = values.iter().flatten().map(|&y| y * y).sum();
-    let scale = 1.0 / (energy / count as f32).sqrt().max(1e-6);
-    layer.weights.mapv_inplace(|weight| weight * scale);
-    layer.bias.mapv_inplace(|bias| bias * scale);
-    values.iter_mut().for_each(|value| value.mapv_inplace(|y| y * scale));
 }
 
-/// Shifts the scores until every label wins about equally often.
+fn channel_sum(values: &[Array4<f32>], channel: usize, f: impl Fn(f32) -> f32) -> f32 {
+    values.iter().map(|value| value.index_axis(Axis(0), channel).iter().map(|&y| f(y)).sum::<f32>()).sum()
+}
+
+/// Shifts the scores until every label wins about equally often. Each label's step grows while its direction
+/// stays and halves when it turns, whatever the scores' distribution.
 fn balance(layer: &mut FloatLayer, scores: &mut [Array4<f32>]) {
     let labels = layer.bias.len();
-    let op = Op::ArgMax;
-    for _ in 0..if labels > 1 { 40 } else { 0 } {
-        let mut wins = vec![0_usize; labels];
-        for score in scores.iter() {
-            let (_, depth, height, width) = score.dim();
-            let winners = eval(&op, &[score], None, Shape { channels: 1, dims: [depth, height, width] });
-            winners.iter().for_each(|&label| wins[label as usize] += 1);
-        }
-        let total: usize = wins.iter().sum();
-        for (label, &wins) in wins.iter().enumerate() {
-            let shift = 0.5 * (1.0 / labels as f32 - wins as f32 / total as f32);
+    let (mut steps, mut before) = (vec![0.1_f32; labels], vec![0.0_f32; labels]);
+    for _ in 0..if labels > 1 { 60 } else { 0 } {
+        let wins = wins(scores, labels);
+        let voxels: usize = wins.iter().sum();
+        for label in 0..labels {
+            let lacking = (1.0 / labels as f32 - wins[label] as f32 / voxels as f32).signum();
+            steps[label] *= if lacking == before[label] { 1.2 } else { 0.5 };
+            before[label] = lacking;
+            let shift = lacking * steps[label];
             layer.bias[label] += shift;
             scores
                 .iter_mut()
                 .for_each(|score| score.index_axis_mut(Axis(0), label).mapv_inplace(|y| y + shift));
         }
     }
+}
+
+/// How many voxels each label wins.
+fn wins(scores: &[Array4<f32>], labels: usize) -> Vec<usize> {
+    let mut wins = vec![0; labels];
+    for score in scores {
+        let (_, depth, height, width) = score.dim();
+        let winners = eval(&Op::ArgMax, &[score], None, Shape { channels: 1, dims: [depth, height, width] });
+        winners.iter().for_each(|&label| wins[label as usize] += 1);
+    }
+    wins
 }

@@ -51,22 +51,21 @@ fn a_random_network_is_alive() {
 #[test]
 fn quantised_networks_stay_in_range_and_near_the_floats() {
     for (rank, dims) in [(1, [1, 1, 64]), (2, [1, 32, 32]), (3, [16, 8, 16])] {
-        for (variant, share_bits, agreement) in [("relu", 20, 0.95), ("relu", 32, 0.99), ("hybrid", 24, 0.90)]
-        {
+        for (variant, share_bits, limit) in [("relu", 20, 0.08), ("relu", 32, 0.002), ("hybrid", 24, 0.08)] {
             for pooling in [Pooling::Avg, Pooling::Max] {
                 let net = unet(rank, dims, variant, pooling, 3);
                 let (model, report) = quantised(&net, share_bits);
                 model.manifest.check_ranges(1 << share_bits).unwrap();
                 let image = random_image(net.input, 3);
-                let labels = reference::run_checked(&model, &model.manifest.quantise_input(&image)).unwrap();
-                let floats = net.build().unwrap().run(&image).unwrap();
-                let same =
-                    labels.iter().zip(&floats).filter(|(a, b)| a == b).count() as f64 / labels.len() as f64;
-                println!(
-                    "{rank}-D {variant} {pooling:?} {share_bits} bits: {same:.4} {:?}",
-                    report.label_agreement
+                reference::run_checked(&model, &model.manifest.quantise_input(&image)).unwrap();
+                // Scores, not labels: a random network's labels are nearly tied.
+                let scores = &report.layers[report.layers.len() - 2];
+                assert_eq!(scores.name, "readout");
+                let error = scores.error;
+                assert!(
+                    error <= limit,
+                    "{rank}-D {variant} {pooling:?} at {share_bits} bits: {error}\n{report}"
                 );
-                assert!(same >= agreement, "{rank}-D {variant} {pooling:?} at {share_bits} bits: {same}");
             }
         }
     }

@@ -6,6 +6,7 @@ use crate::manifest::Model;
 use crate::quantise::{Calibration, QuantiseError};
 use crate::reference;
 use serde::Serialize;
+use std::fmt;
 
 /// What quantisation did to one value.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -94,4 +95,36 @@ pub(super) fn report(
         layers: layers.collect(),
         label_agreement: (has_readout && agreement[1] > 0).then(|| agreement[0] as f64 / agreement[1] as f64),
     })
+}
+
+impl fmt::Display for Report {
+    /// A table, one line per value.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { share_bits, margin, images, .. } = self;
+        writeln!(f, "{share_bits}-bit shares, margin {margin}, calibrated on {images} images")?;
+        let width = self.layers.iter().map(|layer| layer.name.len()).max().unwrap_or(0).max(5);
+        writeln!(
+            f,
+            "{:width$}  {:14} {:>10} {:>10} {:>5} {:>5} {:>8} {:>8} {:>8}",
+            "value", "kind", "calibrated", "proved", "frac", "bits", "w frac", "w bits", "error"
+        )?;
+        for layer in &self.layers {
+            let weights = match (layer.weight_frac, layer.weight_bits) {
+                (Some(frac), Some(bits)) => format!("{frac:>8} {bits:>8}"),
+                _ => format!("{:>8} {:>8}", "", ""),
+            };
+            let LayerReport { name, kind, calibrated, proved, frac, bits, error, .. } = layer;
+            writeln!(
+                f,
+                "{name:width$}  {kind:14} {calibrated:>10.4} {proved:>10.4} {frac:>5} {bits:>5} {weights} {:>7.2}%",
+                100.0 * error
+            )?;
+        }
+        match self.label_agreement {
+            Some(agreement) => {
+                writeln!(f, "same result as the float network: {:.3}% of voxels", 100.0 * agreement)
+            }
+            None => Ok(()),
+        }
+    }
 }
