@@ -210,7 +210,7 @@ impl Ring {
     }
 }
 
-fn factor(w: u64, p: u64) -> Factor {
+pub(crate) fn factor(w: u64, p: u64) -> Factor {
     Factor { value: w, quotient: ((u128::from(w) << 52) / u128::from(p)) as u64 }
 }
 

@@ -82,6 +82,11 @@ impl Ciphertext {
         }
     }
 
+    /// From c0 and c1, all limbs each, in the NTT domain.
+    pub(crate) fn from_words(params: &Arc<Params>, c0: Vec<u64>, c1: Vec<u64>) -> Self {
+        Self { params: Arc::clone(params), c0, c1 }
+    }
+
     /// c0 and c1, all limbs each.
     pub(crate) fn words(&self) -> (&[u64], &[u64]) {
         (&self.c0, &self.c1)

@@ -28,6 +28,8 @@ pub enum KeyError {
 /// Alice's ternary secret, wiped when dropped. Shared by her encryptor and decryptor.
 pub struct SecretKey {
     params: Arc<Params>,
+    /// The coefficients as two's-complement words.
+    signed: Zeroizing<Vec<u64>>,
     /// s/n per limb, in the NTT domain: a product with it needs no scaling after the inverse transform.
     scaled: Vec<Fixed>,
 }
@@ -38,7 +40,7 @@ impl SecretKey {
         let mut signed = Zeroizing::new(vec![0; params.degree()]);
         ternary_into(prg, &mut signed);
         let scaled = params.limbs().iter().map(|ring| scaled_key(ring, &signed)).collect();
-        Arc::new(Self { params: Arc::clone(params), scaled })
+        Arc::new(Self { params: Arc::clone(params), signed, scaled })
     }
 
     /// The parameter set.
@@ -48,6 +50,10 @@ impl SecretKey {
 
     pub(crate) fn scaled(&self, limb: usize) -> &Fixed {
         &self.scaled[limb]
+    }
+
+    pub(crate) fn signed(&self) -> &[u64] {
+        &self.signed
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Alice holds the [`SecretKey`]. She uploads seeded symmetric encryptions ([`Encryptor`]) of polynomials of n values
 //! mod t. Bob adds his own share and multiplies by plaintext polynomials ([`CiphertextBlock`], [`WeightBlock`],
-//! [`Accumulators`]), or rotates slots ([`Ciphertext`], [`GaloisKeys`]). What he computed is [`Unsanitised`]; the only
+//! [`Accumulators`]), or rotates slots ([`Ciphertext`], [`GaloisKey`]). What he computed is [`Unsanitised`]; the only
 //! way to bytes is a [`Sanitiser`], after which Alice's [`Decryptor`] finds result plus mask and Bob keeps the
 //! negated mask: additive shares mod t.
 //!
@@ -14,17 +14,21 @@ mod bits;
 mod block;
 mod ciphertext;
 mod decrypt;
+mod galois;
 mod keys;
 mod noise;
 mod params;
 mod reply;
 mod sampling;
 mod scaling;
+#[cfg(test)]
+mod testing;
 mod upload;
 
 pub use block::{Accumulators, CiphertextBlock, ShareSource, WeightBlock};
 pub use ciphertext::{Ciphertext, Plaintext};
 pub use decrypt::Decryptor;
+pub use galois::GaloisKey;
 pub use keys::{KeyError, PublicKey, SecretKey};
 pub use noise::{Noise, WeightNorm};
 pub use params::{ParamError, Params};

@@ -159,6 +159,11 @@ impl Params {
         self.special.as_ref()
     }
 
+    /// The ciphertext limbs and the special prime: the rings of a Galois key.
+    pub(crate) fn key_rings(&self) -> impl Iterator<Item = &Ring> {
+        self.limbs.iter().chain(&self.special)
+    }
+
     /// The slot encoding, where t is a prime that is 1 mod 2n.
     pub fn slots(&self) -> Option<&Slots> {
         self.slots.as_ref()

@@ -278,13 +278,7 @@ impl Sanitiser {
     ) {
         let params = self.key.params();
         let mut prg = Prg::with_nonce(&self.seed, index);
-        ternary_into(&mut prg, &mut s.u);
-        error_into(&mut prg, &mut s.e1);
-        let words = if self.format.flood_bits > 64 { 4 } else { 3 };
-        prg.fill_u64(&mut s.flood[..words * params.degree()]);
-        for l in 0..params.limbs().len() {
-            self.rerandomise_limb(l, job.source, s);
-        }
+        self.rerandomise(&mut prg, job.source, s);
         let t = params.plaintext();
         t.sample(&mut prg, share);
         let (c1_bytes, c0_bytes) = bytes.split_at_mut(packed_bytes(params.degree(), self.format.c1_bits));
@@ -303,6 +297,18 @@ impl Sanitiser {
         round_to_bits(mask, self.format.c0_bits);
         pack_into(mask, self.format.c0_bits, c0_bytes);
         share.iter_mut().for_each(|r| *r = t.neg(*r));
+    }
+
+    /// Steps 1 and 2: leaves the coefficients of the re-randomised, flooded pair in `c0` and `c1`.
+    fn rerandomise(&self, prg: &mut Prg, source: Unsanitised<'_>, s: &mut Scratch) {
+        let params = self.key.params();
+        ternary_into(prg, &mut s.u);
+        error_into(prg, &mut s.e1);
+        let words = if self.format.flood_bits > 64 { 4 } else { 3 };
+        prg.fill_u64(&mut s.flood[..words * params.degree()]);
+        for l in 0..params.limbs().len() {
+            self.rerandomise_limb(l, source, s);
+        }
     }
 
     /// Adds the encryption of zero and the flood to one limb and leaves coefficients in `c0` and `c1`.
@@ -389,3 +395,6 @@ impl Scratch {
         Self { u: buffer(n), e1: buffer(n), flood: buffer(4 * n), work: buffer(n), torus: buffer(n), c0, c1 }
     }
 }
+
+#[cfg(test)]
+mod tests;
