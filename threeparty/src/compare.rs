@@ -43,9 +43,9 @@ impl Party {
     /// Unless 2 ≤ `bits` ≤ BITS.
     pub fn negative<R: Ring>(&mut self, x: &Shares<R>, bits: u32) -> Result<Bits, Error> {
         assert!((2..=R::BITS).contains(&bits), "{bits} bits of {}", R::BITS);
-        let (g, p) = self.carries(x, bits as usize)?;
-        let top = p.select_plane(p.planes - 1);
-        let p = first_planes(p, bits as usize - 2);
+        let (g, mut p) = self.carries(x, bits as usize)?;
+        let top = split_planes(&mut p, bits as usize - 1);
+        let p = split_planes(&mut p, 1);
         Ok(self.carry_out(g, p)?.xor(&top))
     }
 
@@ -86,7 +86,7 @@ impl Party {
             let size = BLOCK.min(len - start);
             let (rho, kappa) = (block(&mut self.next_key), block(&mut self.next_key));
             let (rho_left, kappa_left) = (block(&mut self.own_key), block(&mut self.own_key));
-            let mask = |i: usize| bit_mask::<R>(&d.own, i) ^ bit_mask::<R>(&d.next, i);
+            let mask = |i: usize| bit_mask(&d.own, i) ^ bit_mask(&d.next, i);
             let values = x.own[start..].iter().zip(&x.next[start..]);
             e.extend(values.take(size).enumerate().map(|(i, (&p, &q))| {
                 R::from_u64(p.add(q).to_u64() & mask(start + i)).sub(rho[i]).sub(rho_left[i])
@@ -121,7 +121,7 @@ impl Party {
             let (m_right, m_left) = (block::<R>(pair_key), block::<R>(pair_key));
             let m = if role == Role::Right { &m_right } else { &m_left };
             for i in 0..size {
-                let (mask, common) = (bit_mask::<R>(bits, start + i), common[start + i]);
+                let (mask, common) = (bit_mask(bits, start + i), common[start + i]);
                 let single = R::from_u64(single[start + i].to_u64() & mask);
                 reply.push(negate_if(mask, rho[i].add(kappa[i].mul(common))).add(single).add(m[i]));
                 unmask.push(R::from_u64(common.to_u64() & mask).sub(m_right[i]).sub(m_left[i]));
@@ -133,7 +133,7 @@ impl Party {
         for (start, e) in (0..len).step_by(BLOCK).zip(e.chunks(2 * BLOCK)) {
             let (e, e_bit) = e.split_at(e.len() / 2);
             for (i, (&e, &e_bit)) in e.iter().zip(e_bit).enumerate() {
-                let (mask, common) = (bit_mask::<R>(bits, start + i), common[start + i]);
+                let (mask, common) = (bit_mask(bits, start + i), common[start + i]);
                 unmask[start + i] = unmask[start + i].add(negate_if(mask, e.add(e_bit.mul(common))));
             }
         }
@@ -143,7 +143,7 @@ impl Party {
         })
     }
 
-    /// Generate bits of planes 0..bits−1 and propagate bits of planes 1..bits of a + b = x mod 2^bits. One round.
+    /// Generate bits of planes 0..bits−1 and propagate bits of planes 0..bits of a + b = x mod 2^bits. One round.
     pub(crate) fn carries<R: Ring>(&mut self, x: &Shares<R>, bits: usize) -> Result<(Bits, Bits), Error> {
         let (len, stride) = (x.len(), words(x.len()));
         let (all, generating) = (bits * stride, (bits - 1) * stride);
@@ -155,14 +155,13 @@ impl Party {
         let role = self.next_role();
         if role == Role::Lone {
             let a = slice(x.own.iter().zip(&x.next).map(|(&p, &q)| p.add(q)), bits);
-            let (mut right, mut left) = (draw::<u64>(&mut self.next_key, all), draw(&mut self.own_key, all));
+            let (right, left) = (draw::<u64>(&mut self.next_key, all), draw(&mut self.own_key, all));
             let e = xor(xor(a, &right), &left);
             let (mut from_right, mut from_left) = (vec![0u64; generating], vec![0u64; generating]);
             let e = bytemuck::cast_slice(&e);
             let into = [bytemuck::cast_slice_mut(&mut from_right), bytemuck::cast_slice_mut(&mut from_left)];
             self.star(role, [e, e], into)?;
-            let p = boolean(bits - 1, left.split_off(stride), right.split_off(stride));
-            return Ok((boolean(bits - 1, from_left, from_right), p));
+            return Ok((boolean(bits - 1, from_left, from_right), boolean(bits, left, right)));
         }
         let right = role == Role::Right;
         let b = slice(if right { &x.next } else { &x.own }.iter().copied(), bits);
@@ -170,7 +169,7 @@ impl Party {
             true => (&mut self.own_key, &mut self.next_key),
             false => (&mut self.next_key, &mut self.own_key),
         };
-        let mut rho = draw::<u64>(lone_key, all);
+        let rho = draw::<u64>(lone_key, all);
         let (m_right, m_left) = (draw::<u64>(pair_key, generating), draw::<u64>(pair_key, generating));
         let masks = if right { &m_right } else { &m_left }.iter();
         let reply: Vec<u64> = rho.iter().zip(&b).zip(masks).map(|((rho, b), m)| (rho & b) ^ m).collect();
@@ -178,11 +177,10 @@ impl Party {
         self.star(role, [bytemuck::cast_slice(&reply), &[]], [bytemuck::cast_slice_mut(&mut e), &mut []])?;
         let masks = m_right.iter().zip(&m_left);
         let generate = e.iter().zip(&b).zip(masks).map(|((e, b), (m, n))| (e & b) ^ m ^ n).collect();
-        let propagate = xor(e, &b).split_off(stride);
-        let rho = rho.split_off(stride);
+        let propagate = xor(e, &b);
         Ok(match right {
-            true => (boolean(bits - 1, reply, generate), boolean(bits - 1, rho, propagate)),
-            false => (boolean(bits - 1, generate, reply), boolean(bits - 1, propagate, rho)),
+            true => (boolean(bits - 1, reply, generate), boolean(bits, rho, propagate)),
+            false => (boolean(bits - 1, generate, reply), boolean(bits, propagate, rho)),
         })
     }
 
@@ -224,19 +222,13 @@ fn block<R: Ring>(key: &mut prg::Prg) -> [R; BLOCK] {
 }
 
 /// All ones where the bit of value `i` is set, else zero.
-fn bit_mask<R: Ring>(plane: &[u64], i: usize) -> u64 {
+pub(crate) fn bit_mask(plane: &[u64], i: usize) -> u64 {
     0u64.wrapping_sub(plane[i / 64] >> (i % 64) & 1)
 }
 
 /// −x where the mask is set, else x.
 fn negate_if<R: Ring>(mask: u64, x: R) -> R {
     R::from_u64(x.to_u64() ^ mask).sub(R::from_u64(mask))
-}
-
-/// Keeps the first `planes` planes.
-fn first_planes(mut bits: Bits, planes: usize) -> Bits {
-    split_planes(&mut bits, planes);
-    bits
 }
 
 /// Splits the planes from `at` on off.

@@ -6,17 +6,24 @@ compile_error!("ring elements travel as they lie in memory, little-endian");
 
 mod bits;
 mod compare;
+mod conv;
+mod decompose;
 mod error;
+mod functions;
 #[expect(unsafe_code, reason = "the vector kernels call instructions that were detected at run time")]
 mod kernels;
 pub mod local;
 mod multiply;
 mod party;
+mod pool;
 mod ring;
 mod share;
 mod truncate;
 
+pub use conv::{Conv, ConvTranspose};
 pub use error::Error;
+pub use functions::Softmax;
 pub use party::Party;
+pub use pool::{MaxPool, Route};
 pub use ring::Ring;
 pub use share::{Bits, Shares};
