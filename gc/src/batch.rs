@@ -1,0 +1,295 @@
+//! Batches: one circuit on any number of instances, streamed in chunks.
+//!
+//! ```text
+//!   garbler                                        evaluator
+//!   set-up: Δ (lsb 1)
+//!                       <--base OTs (Δ)-->         both: session seed
+//!   batch, per chunk:
+//!                       <--COT message----         choice bits = input bits
+//!   zero labels                                    active labels
+//!   garble              --tables, corrections, decoding bits-->
+//!                                                  evaluate
+//!   after the last chunk, if the garbler is to learn the revealed bits:
+//!                       <--permute bits---
+//! ```
+//!
+//! The evaluator runs up to [`WINDOW`] chunks of COT ahead of the tables, so that the whole batch takes one round;
+//! the garbler never needs more than [`WINDOW`] of them before it sends, so that bounded queues cannot lock up.
+
+use crate::chunk::{Context, Evaluated};
+use crate::circuit::{Circuit, OutputKind};
+use crate::error::GcError;
+use crate::group::LaneBits;
+use crate::kernel::Isa;
+use crate::layout::{Chunk, Layout};
+use crate::packing;
+use crate::program::Program;
+use crate::session::Session;
+use channels::{Channel, Rx, Tx};
+use ot::{CotReceiver, CotSender};
+use prg::Prg;
+use rayon::prelude::*;
+use std::sync::mpsc;
+use zeroize::Zeroizing;
+
+/// Chunks whose COT may be under way before their tables are.
+pub(crate) const WINDOW: usize = 16;
+
+/// Who learns the revealed bits of a batch. Shared outputs do not depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reveal {
+    /// The evaluator, by one decoding bit each.
+    ToEvaluator,
+    /// The garbler, to whom the evaluator returns one bit each.
+    ToGarbler,
+}
+
+/// The party that garbles.
+pub struct Garbler {
+    delta: Zeroizing<u128>,
+    session: Session,
+    cot: CotSender,
+    isa: Isa,
+}
+
+/// The party that evaluates.
+pub struct Evaluator {
+    session: Session,
+    cot: CotReceiver,
+    isa: Isa,
+}
+
+impl Garbler {
+    /// A session with a fresh offset; the peer runs [`Evaluator::setup`].
+    pub fn setup(channel: &mut Channel, prg: &mut Prg) -> Result<Self, GcError> {
+        let mut delta = Zeroizing::new([0; 16]);
+        prg.fill(&mut delta[..]);
+        let delta = Zeroizing::new(u128::from_le_bytes(*delta) | 1);
+        let cot = CotSender::setup(channel, *delta, prg)?;
+        Ok(Self { delta, session: Session::new(cot.session()), cot, isa: Isa::detect() })
+    }
+
+    /// Garbles with other instructions than the fastest; the bytes stay the same.
+    pub fn with_isa(self, isa: Isa) -> Self {
+        Self { isa, ..self }
+    }
+}
+
+impl Evaluator {
+    /// The peer of [`Garbler::setup`].
+    pub fn setup(channel: &mut Channel, prg: &mut Prg) -> Result<Self, GcError> {
+        let cot = CotReceiver::setup(channel, prg)?;
+        Ok(Self { session: Session::new(cot.session()), cot, isa: Isa::detect() })
+    }
+
+    /// Evaluates with other instructions than the fastest.
+    pub fn with_isa(self, isa: Isa) -> Self {
+        Self { isa, ..self }
+    }
+}
+
+/// Garbles `n` instances of a circuit; the peer runs [`evaluate`] with the same circuit, `n` and `reveal`.
+///
+/// `inputs` has one slice of `n` words for each number that the circuit wants from the garbler, then one for each
+/// shared output: the mask, which is the garbler's share of that output. Returns the revealed outputs, in order,
+/// with `n` numbers each; nothing if they go to the evaluator.
+///
+/// # Errors
+/// If the channel or the oblivious transfer fails.
+///
+/// # Panics
+/// If the inputs do not have the circuit's shape.
+pub fn garble<C: Circuit>(
+    garbler: &mut Garbler,
+    channel: &mut Channel,
+    circuit: &C,
+    inputs: &[&[u64]],
+    n: usize,
+    reveal: Reveal,
+) -> Result<Vec<Vec<u64>>, GcError> {
+    let program = Program::new(circuit);
+    program.shape.check_garbler(inputs, n);
+    let layout = Layout::new(&program, n, reveal);
+    if n == 0 {
+        let revealed =
+            if reveal == Reveal::ToGarbler { packing::revealed(&program.shape).count() } else { 0 };
+        return Ok(vec![Vec::new(); revealed]);
+    }
+    let Garbler { delta, session, cot, isa } = garbler;
+    let span = session.take(&program, layout.groups() as u64);
+    let context = Context { isa: *isa, program: &program, layout: &layout, span: &span, reveal };
+    channel.stream(|tx, rx| {
+        let mut decoding = Vec::new();
+        let chunks: Vec<_> = layout.chunks().collect();
+        for wave in chunks.chunks(wave_size()) {
+            let mut work = Vec::with_capacity(wave.len());
+            for chunk in wave {
+                let mut labels = Zeroizing::new(vec![0; layout.transfers(chunk)]);
+                cot.extend(rx, &mut labels)?;
+                work.push((chunk, labels));
+            }
+            let garble = |(chunk, labels): (_, Zeroizing<Vec<_>>)| {
+                context.garble(circuit, **delta, inputs, chunk, &labels)
+            };
+            for (bytes, bits) in work.into_par_iter().map(garble).collect::<Vec<_>>() {
+                tx.send(&bytes)?;
+                tx.flush()?;
+                decoding.extend(bits);
+            }
+        }
+        match reveal {
+            Reveal::ToEvaluator => Ok(Vec::new()),
+            Reveal::ToGarbler => receive_revealed(rx, &context, &decoding),
+        }
+    })
+}
+
+/// Evaluates `n` instances of a circuit; the peer runs [`garble`].
+///
+/// `inputs` has one slice of `n` words for each word that the circuit wants from the evaluator. Returns the outputs
+/// in order, `n` numbers each: the revealed ones (empty if they go to the garbler) and the evaluator's shares.
+///
+/// # Errors
+/// If the channel or the oblivious transfer fails, or the peer sends a residue that is not reduced. Wrong tables are
+/// not noticed: they give wrong outputs.
+///
+/// # Panics
+/// If the inputs do not have the circuit's shape.
+pub fn evaluate<C: Circuit>(
+    evaluator: &mut Evaluator,
+    channel: &mut Channel,
+    circuit: &C,
+    inputs: &[&[u64]],
+    n: usize,
+    reveal: Reveal,
+) -> Result<Vec<Vec<u64>>, GcError> {
+    let program = Program::new(circuit);
+    program.shape.check_evaluator(inputs, n);
+    let layout = Layout::new(&program, n, reveal);
+    let mut outputs = vec![Vec::with_capacity(n); program.shape.outputs.len()];
+    if n == 0 {
+        return Ok(outputs);
+    }
+    let Evaluator { session, cot, isa } = evaluator;
+    let span = session.take(&program, layout.groups() as u64);
+    let context = Context { isa: *isa, program: &program, layout: &layout, span: &span, reveal };
+    channel.stream(|tx, rx| {
+        let bits = std::thread::scope(|scope| {
+            let (queue, labels) = mpsc::sync_channel(WINDOW);
+            let transfers = scope.spawn(|| run_ahead(cot, tx, &context, inputs, queue));
+            let bits = evaluate_chunks(rx, &context, labels, &mut outputs);
+            match transfers.join() {
+                Ok(result) => result.and(bits),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })?;
+        if reveal == Reveal::ToGarbler {
+            tx.send(&bits)?;
+        }
+        Ok(outputs)
+    })
+}
+
+/// Chunks worked on at once.
+fn wave_size() -> usize {
+    rayon::current_num_threads().clamp(1, WINDOW)
+}
+
+/// The evaluator's transfers, a thread of their own.
+fn run_ahead(
+    cot: &mut CotReceiver,
+    tx: &mut Tx,
+    context: &Context<'_>,
+    inputs: &[&[u64]],
+    queue: mpsc::SyncSender<(Chunk, Vec<u128>)>,
+) -> Result<(), GcError> {
+    for chunk in context.layout.chunks() {
+        let mut labels = vec![0; context.layout.transfers(&chunk)];
+        cot.extend(tx, &context.choices(inputs, &chunk), &mut labels)?;
+        if queue.send((chunk, labels)).is_err() {
+            break; // the other thread has met an error and reports it
+        }
+    }
+    Ok(())
+}
+
+/// Evaluates all chunks into `outputs`; returns the bits for the garbler if it is to have them.
+fn evaluate_chunks(
+    rx: &mut Rx,
+    context: &Context<'_>,
+    queue: mpsc::Receiver<(Chunk, Vec<u128>)>,
+    outputs: &mut [Vec<u64>],
+) -> Result<Vec<u8>, GcError> {
+    let mut returned = Vec::new();
+    loop {
+        let mut wave = Vec::new();
+        for (chunk, labels) in queue.iter().take(wave_size()) {
+            let tables = rx.recv(context.layout.chunk_bytes(&chunk))?;
+            wave.push((chunk, labels, tables));
+        }
+        if wave.is_empty() {
+            return Ok(returned);
+        }
+        let evaluate = |(chunk, labels, tables): (Chunk, Vec<_>, Vec<_>)| {
+            (chunk, context.evaluate(&chunk, &labels, &tables))
+        };
+        for (chunk, evaluated) in wave.into_par_iter().map(evaluate).collect::<Vec<_>>() {
+            let evaluated = evaluated.ok_or(GcError::OutOfRange)?;
+            deliver(context, &chunk, &evaluated, outputs, &mut returned);
+        }
+    }
+}
+
+/// Turns a chunk's results into numbers, and into bytes for the garbler.
+fn deliver(
+    context: &Context<'_>,
+    chunk: &Chunk,
+    evaluated: &Evaluated,
+    outputs: &mut [Vec<u64>],
+    returned: &mut Vec<u8>,
+) {
+    let program = context.program;
+    let (bit_count, share_count) = (program.revealed_bits(), program.constants.len());
+    for (group, (_, lanes)) in chunk.groups().enumerate() {
+        let bits = &evaluated.bits[group * bit_count..][..bit_count];
+        let mut shares = evaluated.shares[group * share_count..][..share_count].iter();
+        let mut numbers = match context.reveal {
+            Reveal::ToEvaluator => packing::numbers(program, bits.iter().copied()),
+            Reveal::ToGarbler => {
+                packing::push_lane_bytes(bits, lanes, returned);
+                Vec::new()
+            }
+        }
+        .into_iter();
+        for (output, kind) in outputs.iter_mut().zip(&program.shape.outputs) {
+            let words = match kind {
+                OutputKind::Bits(_) => numbers.next(),
+                OutputKind::Share(_) => shares.next().copied(),
+            };
+            output.extend(words.iter().flat_map(|words| &words[..lanes]));
+        }
+    }
+}
+
+/// The revealed outputs, from the bits that the evaluator returns and those that the garbler kept.
+fn receive_revealed(
+    rx: &mut Rx,
+    context: &Context<'_>,
+    decoding: &[LaneBits],
+) -> Result<Vec<Vec<u64>>, GcError> {
+    let program = context.program;
+    let mut outputs = vec![Vec::new(); packing::revealed(&program.shape).count()];
+    let mut decoding = decoding.iter();
+    for chunk in context.layout.chunks() {
+        let bytes = rx.recv(context.layout.revealed_bytes(&chunk))?;
+        let mut bytes = &bytes[..];
+        for (_, lanes) in chunk.groups() {
+            let own = bytes.split_off(..program.revealed_bits() * lanes.div_ceil(8)).unwrap_or_default();
+            let bits = packing::lane_bits(own, lanes).zip(decoding.by_ref()).map(|(bit, flip)| bit ^ flip);
+            for (output, words) in outputs.iter_mut().zip(packing::numbers(program, bits)) {
+                output.extend_from_slice(&words[..lanes]);
+            }
+        }
+    }
+    Ok(outputs)
+}

@@ -1,0 +1,93 @@
+//! Circuits whose result one party learns: argmax over classes, threshold of one score. No score is revealed.
+
+use super::reconstruct::Reconstruct;
+use crate::circuit::{Circuit, Output, OutputKind, Shape};
+use crate::gates::{Gates, Word};
+use crate::word;
+use ntt::Modulus;
+
+/// The index of the largest of several numbers, the lowest index on a tie.
+#[derive(Clone, Copy, Debug)]
+pub struct ArgMax {
+    /// Modulus of the shares.
+    pub m_in: Modulus,
+    /// How many numbers, 2 to 256.
+    pub classes: usize,
+}
+
+/// Whether x > at.
+#[derive(Clone, Copy, Debug)]
+pub struct Threshold {
+    /// Modulus of the shares.
+    pub m_in: Modulus,
+    /// The public bound.
+    pub at: i64,
+}
+
+impl ArgMax {
+    /// Bits of the result.
+    pub fn bits(&self) -> u32 {
+        (self.classes - 1).ilog2() + 1
+    }
+}
+
+impl Circuit for ArgMax {
+    fn shape(&self) -> Shape {
+        assert!((2..=256).contains(&self.classes), "argmax takes 2 to 256 classes");
+        Shape {
+            garbler_inputs: self.classes,
+            garbler: Reconstruct::new(self.m_in, 0).garbler_widths().repeat(self.classes),
+            evaluator: vec![self.m_in.bits(); self.classes],
+            outputs: vec![OutputKind::Bits(self.bits())],
+        }
+    }
+
+    fn garbler_wires(&self, inputs: &[u64], wires: &mut [u64]) {
+        let reconstruct = Reconstruct::new(self.m_in, 0);
+        for (&input, words) in inputs.iter().zip(wires.chunks_exact_mut(wires.len() / self.classes)) {
+            reconstruct.garbler_words(input, words);
+        }
+    }
+
+    fn run<G: Gates>(&self, g: &mut G, garbler: &[Word<G>], evaluator: &[Word<G>]) -> Vec<Output<G::Wire>> {
+        let reconstruct = Reconstruct::new(self.m_in, 0);
+        let bits = self.bits() as usize;
+        let mut players = Vec::with_capacity(self.classes);
+        for (class, (a, b)) in garbler.chunks_exact(garbler.len() / self.classes).zip(evaluator).enumerate() {
+            players.push((reconstruct.high(g, a, b), word::constant(g, class as u64, bits)));
+        }
+        while players.len() > 1 {
+            let play = |pair: &[(Word<G>, Word<G>)]| match pair {
+                [(a, i), (b, j)] => {
+                    let keep = word::at_least(g, a, b);
+                    (word::mux(g, keep, a, b), word::mux(g, keep, i, j))
+                }
+                other => other[0].clone(),
+            };
+            players = players.chunks(2).map(play).collect();
+        }
+        players.into_iter().map(|(_, index)| Output::Bits(index)).collect()
+    }
+}
+
+impl Circuit for Threshold {
+    fn shape(&self) -> Shape {
+        Shape {
+            garbler_inputs: 1,
+            garbler: Reconstruct::new(self.m_in, 0).garbler_widths(),
+            evaluator: vec![self.m_in.bits()],
+            outputs: vec![OutputKind::Bits(1)],
+        }
+    }
+
+    fn garbler_wires(&self, inputs: &[u64], wires: &mut [u64]) {
+        Reconstruct::new(self.m_in, 0).garbler_words(inputs[0], wires);
+    }
+
+    fn run<G: Gates>(&self, g: &mut G, garbler: &[Word<G>], evaluator: &[Word<G>]) -> Vec<Output<G::Wire>> {
+        let reconstruct = Reconstruct::new(self.m_in, 0);
+        let number = reconstruct.high(g, garbler, &evaluator[0]);
+        let bound = self.at.saturating_add(1).saturating_add(reconstruct.offset() as i64);
+        vec![Output::Bits(vec![word::at_least_constant(g, &number, bound.max(0) as u64)])]
+    }
+}

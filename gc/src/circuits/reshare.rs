@@ -1,0 +1,150 @@
+//! Circuits that end in fresh shares: truncation, ReLU, max pooling.
+//!
+//! Functionality: see each circuit; garbler a and mask r, evaluator b; the evaluator gets y − r modulo `m_out`, the
+//! garbler nothing, r being its share of y.
+
+use super::reconstruct::Reconstruct;
+use crate::circuit::{Circuit, Output, OutputKind, Shape, Sum, Term};
+use crate::gates::{Gates, Word};
+use crate::word;
+use ntt::Modulus;
+
+/// y = floor((x + 2^(s−1)) / 2^s).
+#[derive(Clone, Copy, Debug)]
+pub struct Truncate {
+    /// Modulus of the shares of x.
+    pub m_in: Modulus,
+    /// Modulus of the shares of y.
+    pub m_out: Modulus,
+    /// s.
+    pub shift: u32,
+}
+
+/// y = max(0, floor((x + 2^(s−1)) / 2^s)).
+#[derive(Clone, Copy, Debug)]
+pub struct Relu {
+    /// Modulus of the shares of x.
+    pub m_in: Modulus,
+    /// Modulus of the shares of y.
+    pub m_out: Modulus,
+    /// s.
+    pub shift: u32,
+}
+
+/// The largest of a window of numbers, then [`Relu`] or [`Truncate`].
+#[derive(Clone, Copy, Debug)]
+pub struct MaxPool {
+    /// Modulus of the shares of x.
+    pub m_in: Modulus,
+    /// Modulus of the shares of y.
+    pub m_out: Modulus,
+    /// Numbers per window.
+    pub window: usize,
+    /// Whether negative results become 0.
+    pub relu: bool,
+    /// s.
+    pub shift: u32,
+}
+
+impl Circuit for Truncate {
+    fn shape(&self) -> Shape {
+        shape(Reconstruct::new(self.m_in, self.shift), self.m_in, self.m_out, 1)
+    }
+
+    fn garbler_wires(&self, inputs: &[u64], wires: &mut [u64]) {
+        Reconstruct::new(self.m_in, self.shift).garbler_words(inputs[0], wires);
+    }
+
+    fn run<G: Gates>(&self, g: &mut G, garbler: &[Word<G>], evaluator: &[Word<G>]) -> Vec<Output<G::Wire>> {
+        let reconstruct = Reconstruct::new(self.m_in, self.shift);
+        let high = reconstruct.high(g, garbler, &evaluator[0]);
+        vec![Output::Share(signed(&high, reconstruct.bias(), self.m_out))]
+    }
+}
+
+impl Circuit for Relu {
+    fn shape(&self) -> Shape {
+        shape(Reconstruct::new(self.m_in, self.shift), self.m_in, self.m_out, 1)
+    }
+
+    fn garbler_wires(&self, inputs: &[u64], wires: &mut [u64]) {
+        Reconstruct::new(self.m_in, self.shift).garbler_words(inputs[0], wires);
+    }
+
+    fn run<G: Gates>(&self, g: &mut G, garbler: &[Word<G>], evaluator: &[Word<G>]) -> Vec<Output<G::Wire>> {
+        let reconstruct = Reconstruct::new(self.m_in, self.shift);
+        let high = reconstruct.high(g, garbler, &evaluator[0]);
+        vec![Output::Share(positive(g, &high, reconstruct.bias(), self.m_out))]
+    }
+}
+
+impl Circuit for MaxPool {
+    fn shape(&self) -> Shape {
+        shape(Reconstruct::new(self.m_in, self.shift), self.m_in, self.m_out, self.window)
+    }
+
+    fn garbler_wires(&self, inputs: &[u64], wires: &mut [u64]) {
+        let reconstruct = Reconstruct::new(self.m_in, self.shift);
+        let each = reconstruct.garbler_widths().len();
+        for (&input, words) in inputs.iter().zip(wires.chunks_exact_mut(each)) {
+            reconstruct.garbler_words(input, words);
+        }
+    }
+
+    /// Rounding and cutting low bits keep the order, so they come before the comparisons.
+    fn run<G: Gates>(&self, g: &mut G, garbler: &[Word<G>], evaluator: &[Word<G>]) -> Vec<Output<G::Wire>> {
+        let reconstruct = Reconstruct::new(self.m_in, self.shift);
+        let each = reconstruct.garbler_widths().len();
+        let shares = garbler.chunks_exact(each).zip(evaluator);
+        let mut players: Vec<_> = shares.map(|(a, b)| reconstruct.high(g, a, b)).collect();
+        while players.len() > 1 {
+            let play = |pair: &[Word<G>]| match pair {
+                [a, b] => word::max(g, a, b),
+                other => other.concat(),
+            };
+            players = players.chunks(2).map(play).collect();
+        }
+        let (high, bias) = (players.concat(), reconstruct.bias());
+        vec![Output::Share(if self.relu {
+            positive(g, &high, bias, self.m_out)
+        } else {
+            signed(&high, bias, self.m_out)
+        })]
+    }
+}
+
+fn shape(reconstruct: Reconstruct, m_in: Modulus, m_out: Modulus, count: usize) -> Shape {
+    assert!(count > 0, "a window holds at least one number");
+    Shape {
+        garbler_inputs: count,
+        garbler: reconstruct.garbler_widths().repeat(count),
+        evaluator: vec![m_in.bits(); count],
+        outputs: vec![OutputKind::Share(m_out)],
+    }
+}
+
+/// high − bias.
+fn signed<W: Copy>(high: &[W], bias: u64, m: Modulus) -> Sum<W> {
+    let term = |(i, &wire): (usize, &W)| Term { weight: power(m, i), wire, gate: None };
+    Sum { terms: high.iter().enumerate().map(term).collect(), constant: m.reduce(-(bias as i64)) }
+}
+
+/// max(0, high − bias).
+fn positive<G: Gates>(g: &mut G, high: &[G::Wire], bias: u64, m: Modulus) -> Sum<G::Wire> {
+    let sign = word::at_least_constant(g, high, bias);
+    let term = |(i, &wire): (usize, &G::Wire)| Term { weight: power(m, i), wire, gate: Some(sign) };
+    // If the bias is the top bit, taking it off leaves the bits below.
+    let top = high.len() - 1;
+    let is_top_bit = bias == 1 << top;
+    let low = if is_top_bit { &high[..top] } else { high };
+    let mut terms: Vec<_> = low.iter().enumerate().map(term).collect();
+    if !is_top_bit {
+        terms.push(Term { weight: m.reduce(-(bias as i64)), wire: sign, gate: None });
+    }
+    Sum { terms, constant: 0 }
+}
+
+/// 2^i modulo m.
+fn power(m: Modulus, i: usize) -> u64 {
+    (1 << i) % m.value()
+}

@@ -1,0 +1,85 @@
+//! Two parties in one process, and what circuits should compute.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(dead_code, reason = "every test file uses its part")]
+
+use channels::{Channel, Traffic, memory};
+use gc::{Circuit, Evaluator, Garbler, OutputKind, Reveal};
+use prg::{Prg, Seed};
+use std::thread;
+
+/// A session over memory.
+pub(crate) struct Session {
+    pub(crate) garbler: (Garbler, Channel),
+    pub(crate) evaluator: (Evaluator, Channel),
+}
+
+/// One batch as both parties saw it.
+pub(crate) struct Batch {
+    pub(crate) garbler: Vec<Vec<u64>>,
+    pub(crate) evaluator: Vec<Vec<u64>>,
+    pub(crate) garbler_traffic: Traffic,
+    pub(crate) evaluator_traffic: Traffic,
+}
+
+pub(crate) fn session(seed: u8) -> Session {
+    let (mut a, mut b) = memory::pair();
+    let mut garbler_prg = Prg::new(&Seed::from_bytes([seed; 16]));
+    let mut evaluator_prg = Prg::new(&Seed::from_bytes([!seed; 16]));
+    thread::scope(|scope| {
+        let garbler = scope.spawn(move || (Garbler::setup(&mut a, &mut garbler_prg).unwrap(), a));
+        let evaluator = (Evaluator::setup(&mut b, &mut evaluator_prg).unwrap(), b);
+        Session { garbler: garbler.join().unwrap(), evaluator }
+    })
+}
+
+impl Session {
+    pub(crate) fn run<C: Circuit>(
+        &mut self,
+        circuit: &C,
+        garbler: &[Vec<u64>],
+        evaluator: &[Vec<u64>],
+        n: usize,
+        reveal: Reveal,
+    ) -> Batch {
+        let (g, a) = &mut self.garbler;
+        let (e, b) = &mut self.evaluator;
+        let (before_a, before_b) = (a.traffic(), b.traffic());
+        let (garbled, evaluated) = thread::scope(|scope| {
+            let garbled = scope.spawn(|| gc::garble(g, a, circuit, &slices(garbler), n, reveal).unwrap());
+            let evaluated = gc::evaluate(e, b, circuit, &slices(evaluator), n, reveal).unwrap();
+            (garbled.join().unwrap(), evaluated)
+        });
+        Batch {
+            garbler: garbled,
+            evaluator: evaluated,
+            garbler_traffic: a.traffic() - before_a,
+            evaluator_traffic: b.traffic() - before_b,
+        }
+    }
+}
+
+pub(crate) fn slices(words: &[Vec<u64>]) -> Vec<&[u64]> {
+    words.iter().map(Vec::as_slice).collect()
+}
+
+/// Random inputs of both parties for `n` instances, below `below` each; masks below their moduli.
+pub(crate) fn inputs<C: Circuit>(
+    circuit: &C,
+    below: u64,
+    n: usize,
+    prg: &mut Prg,
+) -> (Vec<Vec<u64>>, Vec<Vec<u64>>) {
+    let shape = circuit.shape();
+    let mut draw = |bound| {
+        let mut words = vec![0; n];
+        prg.fill_below(&mut words, bound);
+        words
+    };
+    let mut garbler: Vec<_> = (0..shape.garbler_inputs).map(|_| draw(below)).collect();
+    for kind in &shape.outputs {
+        if let OutputKind::Share(modulus) = kind {
+            garbler.push(draw(modulus.value()));
+        }
+    }
+    (garbler, shape.evaluator.iter().map(|_| draw(below)).collect())
+}
