@@ -8,6 +8,7 @@
 //! refusal is an [`ImagingError`] that names file, field and remedy.
 #![forbid(unsafe_code)]
 
+mod dicom;
 mod error;
 mod labels;
 mod metrics;

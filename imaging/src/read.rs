@@ -4,13 +4,14 @@
 //! against [`Limits`] and against its length before memory is taken.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
 use crate::error::{ImagingError, Result};
 use crate::scan::{Limits, Scan};
 
-const KINDS: &str = "give PNG, TIFF or NIfTI (.nii, .nii.gz, .hdr with .img)";
+const KINDS: &str =
+    "give PNG, TIFF, NIfTI (.nii, .nii.gz, .hdr with .img) or DICOM (a file or the folder of a series)";
 
 /// Reads a scan of any supported format.
 ///
@@ -19,16 +20,14 @@ const KINDS: &str = "give PNG, TIFF or NIfTI (.nii, .nii.gz, .hdr with .img)";
 pub(crate) fn read(path: &Path, limits: Limits) -> Result<Scan> {
     let meta = std::fs::metadata(path).map_err(|e| ImagingError::io(path, "read", e))?;
     if meta.is_dir() {
-        return Err(ImagingError::unsupported(path, "path", "this is a folder, not a scan", KINDS));
+        return crate::dicom::read_series(path, limits);
     }
-    let mut start = Vec::new();
-    File::open(path)
-        .and_then(|f| f.take(348).read_to_end(&mut start))
-        .map_err(|e| ImagingError::io(path, "read", e))?;
+    let start = first_bytes(path).map_err(|e| ImagingError::io(path, "read", e))?;
     match sniff(&start, path) {
         Kind::Png => crate::picture::read_png(path, limits),
         Kind::Tiff => crate::tiff_stack::read(path, limits),
         Kind::Nifti => crate::nifti::read(path, limits),
+        Kind::Dicom => crate::dicom::read_file(path, limits),
         Kind::Empty => {
             Err(ImagingError::malformed(path, "length", "the file is empty", "copy it again from its source"))
         }
@@ -44,8 +43,16 @@ pub(crate) fn read(path: &Path, limits: Limits) -> Result<Scan> {
     }
 }
 
+/// Enough of a file to tell what it is.
+pub(crate) fn first_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    File::open(path)?.take(348).read_to_end(&mut start)?;
+    Ok(start)
+}
+
 #[derive(Debug, PartialEq)]
 enum Kind {
+    Dicom,
     Png,
     Tiff,
     Nifti,
@@ -58,14 +65,15 @@ fn sniff(start: &[u8], path: &Path) -> Kind {
     let at = |offset: usize, magic: &[u8]| start.get(offset..offset + magic.len()) == Some(magic);
     if start.is_empty() {
         Kind::Empty
+    } else if crate::dicom::looks_like(start) {
+        // First, because the 128 bytes before its signature may be anything.
+        Kind::Dicom
     } else if at(0, b"\x89PNG\r\n\x1a\n") {
         Kind::Png
     } else if [b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"].iter().any(|m| at(0, *m)) {
         Kind::Tiff
     } else if at(0, b"\x1f\x8b") || crate::nifti::looks_like_header(start) {
         Kind::Nifti
-    } else if at(128, b"DICM") {
-        Kind::Known("DICOM")
     } else if at(0, b"\xff\xd8\xff") {
         Kind::Known("JPEG")
     } else if at(0, b"GIF8") {

@@ -120,7 +120,7 @@ impl Scan {
         }
     }
 
-    /// Reads PNG, TIFF or NIfTI, told apart by content. Content decides, not the name.
+    /// Reads PNG, TIFF, NIfTI or DICOM, told apart by content; a folder is a DICOM series.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         crate::read::read(path.as_ref(), Limits::default())
     }
