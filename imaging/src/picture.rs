@@ -29,15 +29,19 @@ pub(crate) fn read_png(path: &Path, limits: Limits) -> Result<Scan> {
     check_samples(path, samples, limits)?;
     let picture = DynamicImage::from_decoder(decoder).map_err(wrong)?;
     let (width, height) = (width as usize, height as usize);
+    let shallow =
+        |raw: &[u8], stride, keep| (SampleType::U8, planes(raw, stride, keep, height, width, f32::from));
+    let deep =
+        |raw: &[u16], stride, keep| (SampleType::U16, planes(raw, stride, keep, height, width, f32::from));
     let (sample_type, voxels) = match picture {
-        DynamicImage::ImageLuma8(p) => (SampleType::U8, planes(p.as_raw(), 1, 1, height, width)),
-        DynamicImage::ImageLumaA8(p) => (SampleType::U8, planes(p.as_raw(), 2, 1, height, width)),
-        DynamicImage::ImageRgb8(p) => (SampleType::U8, planes(p.as_raw(), 3, 3, height, width)),
-        DynamicImage::ImageRgba8(p) => (SampleType::U8, planes(p.as_raw(), 4, 3, height, width)),
-        DynamicImage::ImageLuma16(p) => (SampleType::U16, planes(p.as_raw(), 1, 1, height, width)),
-        DynamicImage::ImageLumaA16(p) => (SampleType::U16, planes(p.as_raw(), 2, 1, height, width)),
-        DynamicImage::ImageRgb16(p) => (SampleType::U16, planes(p.as_raw(), 3, 3, height, width)),
-        DynamicImage::ImageRgba16(p) => (SampleType::U16, planes(p.as_raw(), 4, 3, height, width)),
+        DynamicImage::ImageLuma8(p) => shallow(&p, 1, 1),
+        DynamicImage::ImageLumaA8(p) => shallow(&p, 2, 1),
+        DynamicImage::ImageRgb8(p) => shallow(&p, 3, 3),
+        DynamicImage::ImageRgba8(p) => shallow(&p, 4, 3),
+        DynamicImage::ImageLuma16(p) => deep(&p, 1, 1),
+        DynamicImage::ImageLumaA16(p) => deep(&p, 2, 1),
+        DynamicImage::ImageRgb16(p) => deep(&p, 3, 3),
+        DynamicImage::ImageRgba16(p) => deep(&p, 4, 3),
         other => {
             let problem = format!("pixels of kind {:?}", other.color());
             return Err(ImagingError::unsupported(
@@ -58,14 +62,15 @@ pub(crate) fn read_png(path: &Path, limits: Limits) -> Result<Scan> {
 }
 
 /// Interleaved pixels of `stride` samples to `keep` planes.
-pub(crate) fn planes<T: Copy + Into<f32>>(
+pub(crate) fn planes<T: Copy>(
     raw: &[T],
     stride: usize,
     keep: usize,
     height: usize,
     width: usize,
+    convert: impl Fn(T) -> f32,
 ) -> Array4<f32> {
-    Array4::from_shape_fn((keep, 1, height, width), |(c, _, y, x)| raw[(y * width + x) * stride + c].into())
+    Array4::from_shape_fn((keep, 1, height, width), |(c, _, y, x)| convert(raw[(y * width + x) * stride + c]))
 }
 
 pub(crate) fn check_samples(path: &Path, samples: u64, limits: Limits) -> Result<()> {

@@ -68,6 +68,12 @@ struct PageShape {
     keep: usize,
 }
 
+impl PageShape {
+    fn planes<T: Copy>(&self, raw: Vec<T>, convert: impl Fn(T) -> f32) -> Array4<f32> {
+        planes(&raw, self.stride, self.keep, self.height, self.width, convert)
+    }
+}
+
 fn page_shape(decoder: &mut Reader, path: &Path, page: usize) -> Result<PageShape> {
     let (width, height) = decoder.dimensions().map_err(|e| wrong(path, page, e))?;
     let colour = decoder.colortype().map_err(|e| wrong(path, page, e))?;
@@ -118,34 +124,19 @@ fn read_page(
             AGAIN,
         ));
     }
-    let plane = |raw: &[f32]| planes(raw, shape.stride, shape.keep, shape.height, shape.width);
-    let narrow = |raw: Vec<f64>| raw.into_iter().map(|v| v as f32).collect::<Vec<_>>();
+    // Wide numbers keep the 24 bits that single precision has.
     Ok(match decoded {
-        DecodingResult::U8(v) => {
-            (SampleType::U8, planes(&v, shape.stride, shape.keep, shape.height, shape.width))
-        }
-        DecodingResult::I8(v) => {
-            (SampleType::I8, planes(&v, shape.stride, shape.keep, shape.height, shape.width))
-        }
-        DecodingResult::U16(v) => {
-            (SampleType::U16, planes(&v, shape.stride, shape.keep, shape.height, shape.width))
-        }
-        DecodingResult::I16(v) => {
-            (SampleType::I16, planes(&v, shape.stride, shape.keep, shape.height, shape.width))
-        }
-        DecodingResult::U32(v) => (SampleType::U32, plane(&narrow(v.into_iter().map(f64::from).collect()))),
-        DecodingResult::I32(v) => (SampleType::I32, plane(&narrow(v.into_iter().map(f64::from).collect()))),
-        DecodingResult::U64(v) => {
-            (SampleType::U64, plane(&v.into_iter().map(|v| v as f32).collect::<Vec<_>>()))
-        }
-        DecodingResult::I64(v) => {
-            (SampleType::I64, plane(&v.into_iter().map(|v| v as f32).collect::<Vec<_>>()))
-        }
-        DecodingResult::F32(v) => (SampleType::F32, plane(&v)),
-        DecodingResult::F64(v) => (SampleType::F64, plane(&narrow(v))),
-        DecodingResult::F16(v) => {
-            (SampleType::F32, plane(&v.into_iter().map(|v| v.to_f32()).collect::<Vec<_>>()))
-        }
+        DecodingResult::U8(v) => (SampleType::U8, shape.planes(v, f32::from)),
+        DecodingResult::I8(v) => (SampleType::I8, shape.planes(v, f32::from)),
+        DecodingResult::U16(v) => (SampleType::U16, shape.planes(v, f32::from)),
+        DecodingResult::I16(v) => (SampleType::I16, shape.planes(v, f32::from)),
+        DecodingResult::U32(v) => (SampleType::U32, shape.planes(v, |v| v as f32)),
+        DecodingResult::I32(v) => (SampleType::I32, shape.planes(v, |v| v as f32)),
+        DecodingResult::U64(v) => (SampleType::U64, shape.planes(v, |v| v as f32)),
+        DecodingResult::I64(v) => (SampleType::I64, shape.planes(v, |v| v as f32)),
+        DecodingResult::F16(v) => (SampleType::F32, shape.planes(v, |v| v.to_f32())),
+        DecodingResult::F32(v) => (SampleType::F32, shape.planes(v, |v| v)),
+        DecodingResult::F64(v) => (SampleType::F64, shape.planes(v, |v| v as f32)),
     })
 }
 

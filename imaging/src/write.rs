@@ -126,6 +126,10 @@ pub fn check_output(path: &Path, scan: &Scan, overwrite: Overwrite) -> Result<()
         let problem = format!("PNG holds one slice, the scan has {}", scan.dims()[0]);
         return Err(ImagingError::output(path, problem, "end the name in .tif, .nii or .nii.gz"));
     }
+    let same = path.canonicalize().ok().zip(scan.path().canonicalize().ok()).is_some_and(|(a, b)| a == b);
+    if same {
+        return Err(ImagingError::output(path, "this is the scan itself", "give another name"));
+    }
     check_writable(path, overwrite)
 }
 

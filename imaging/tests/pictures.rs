@@ -145,6 +145,9 @@ fn what_cannot_be_written_is_found_before() {
     assert!(check_output(&dir.path().join("new.png"), &scan, Overwrite::Refuse).is_ok());
     assert!(!dir.path().join("new.png").exists(), "looking leaves nothing behind");
 
+    let own = check_output(scan.path(), &scan, Overwrite::Replace);
+    assert!(own.expect_err("never over the scan").to_string().contains("scan itself"));
+
     let greys = LabelGreys::spread(2);
     let there = dir.path().join("there.png");
     assert!(write_labels(&there, &labels(), &scan, &greys, Overwrite::Refuse).is_err());
