@@ -84,8 +84,8 @@ pub fn receive<R: CotReceive>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::iknp;
-    use crate::testing::{Sources, both, sources};
+    use crate::iknp::extend_bytes;
+    use crate::testing::{Sources, both, iknp, sources};
     use channels::{ChannelError, memory};
     use prg::Prg;
 
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn masks_are_spread_over_the_ring() {
-        let (mut pair, s, r) = sources().remove(0);
+        let (mut pair, s, r) = iknp();
         let (mut s, mut r, n) = (RotSender::new(s), RotReceiver::new(r), 30_000);
         let ring = Ring::Prime { p: 40_961 };
         let (mut masks, mut shares) = (vec![0; n], vec![0; n]);
@@ -164,9 +164,9 @@ mod tests {
             (vec![0xff; 4], OtError::OutOfRange { index: 0, value: 65_535, modulus: 40_961 }),
             (vec![0; 3], OtError::Channel(ChannelError::Closed)),
         ] {
-            let (mut pair, _, receiver): Sources = sources().remove(0);
+            let (mut pair, _, receiver): Sources = iknp();
             let malicious = |a: &mut Channel| {
-                a.recv(iknp::extend_bytes(2)).unwrap();
+                a.recv(extend_bytes(2)).unwrap();
                 a.send(&reply).unwrap();
                 a.flush().unwrap();
                 *a = memory::pair().0; // the connection ends here

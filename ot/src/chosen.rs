@@ -72,7 +72,7 @@ pub fn receive<R: CotReceive>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{both, sources};
+    use crate::testing::{both, iknp, sources};
     use channels::{ChannelError, memory};
     use prg::Prg;
 
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_truncated_reply_is_an_error() {
-        let (mut pair, _, r) = sources().remove(0);
+        let (mut pair, _, r) = iknp();
         let malicious = |a: &mut Channel| {
             a.recv(crate::iknp::extend_bytes(8)).unwrap();
             a.send(&[0; 15]).unwrap();

@@ -23,6 +23,7 @@ pub mod iknp;
 pub mod packing;
 mod ring;
 mod rot;
+pub mod silent;
 pub mod source;
 #[cfg(test)]
 mod testing;
@@ -32,6 +33,7 @@ pub mod triples;
 pub use iknp::{CotReceiver, CotSender};
 pub use ring::Ring;
 pub use rot::{RotReceiver, RotSender};
+pub use silent::{SilentReceiver, SilentSender};
 pub use source::{CotReceive, CotSend};
 
 /// 128 bits: a label, a correlation, a seed. Bit `i` has value `2^i`; on the wire the low byte comes first.

@@ -61,15 +61,15 @@ impl<S: CotSend> RotSender<S> {
         Ok(())
     }
 
-    /// Pairs of `n` bits, packed, of which the receiver gets random ones.
+    /// Pairs of `n` bits, packed, of which the receiver gets random ones; see [`CotSend::random_bits`].
     pub fn random_bits(
         &mut self,
-        rx: &mut Rx,
+        channel: &mut Channel,
         n: usize,
         zeros: &mut [u64],
         ones: &mut [u64],
     ) -> Result<(), OtError> {
-        self.cots.random_bits(rx, n, zeros, ones)
+        self.cots.random_bits(channel, n, zeros, ones)
     }
 
     fn split(&mut self, first: u64, zeros: &mut [Block], ones: &mut [Block]) {
@@ -112,63 +112,69 @@ impl<R: CotReceive> RotReceiver<R> {
         Ok(())
     }
 
-    /// `n` random choice bits and the bits that they choose, all packed.
+    /// `n` random choice bits and the bits that they choose, all packed; see [`CotReceive::random_bits`].
     pub fn random_bits(
         &mut self,
-        tx: &mut Tx,
+        channel: &mut Channel,
         n: usize,
         choices: &mut [u64],
         out: &mut [u64],
     ) -> Result<(), OtError> {
-        self.cots.random_bits(tx, n, choices, out)
+        self.cots.random_bits(channel, n, choices, out)
     }
 }
 
 /// [`CotSend::random_bits`] for sources without a faster way.
 pub(crate) fn send_random_bits<S: CotSend + ?Sized>(
     cots: &mut S,
-    rx: &mut Rx,
+    channel: &mut Channel,
     n: usize,
     zeros: &mut [u64],
     ones: &mut [u64],
 ) -> Result<(), OtError> {
+    cots.reserve(channel, n)?;
     let (mut hash, delta) = (Hash::new(cots.session()), cots.delta());
     let mut blocks = [(); 2].map(|()| Zeroizing::new(vec![0; CHUNK.min(n)]));
-    for start in (0..n).step_by(CHUNK) {
-        let [zero, one] = blocks.each_mut().map(|blocks| &mut blocks[..CHUNK.min(n - start)]);
-        let first = cots.position();
-        cots.random(rx, zero)?;
-        one.copy_from_slice(zero);
-        hash.apply(first, 0, zero);
-        hash.apply(first, delta, one);
-        keep_low_bits(zero, &mut zeros[start / 64..]);
-        keep_low_bits(one, &mut ones[start / 64..]);
-    }
-    Ok(())
+    channel.stream(|_, rx| {
+        for start in (0..n).step_by(CHUNK) {
+            let [zero, one] = blocks.each_mut().map(|blocks| &mut blocks[..CHUNK.min(n - start)]);
+            let first = cots.position();
+            cots.random(rx, zero)?;
+            one.copy_from_slice(zero);
+            hash.apply(first, 0, zero);
+            hash.apply(first, delta, one);
+            keep_low_bits(zero, &mut zeros[start / 64..]);
+            keep_low_bits(one, &mut ones[start / 64..]);
+        }
+        Ok(())
+    })
 }
 
 /// [`CotReceive::random_bits`] for sources without a faster way.
 pub(crate) fn receive_random_bits<R: CotReceive + ?Sized>(
     cots: &mut R,
-    tx: &mut Tx,
+    channel: &mut Channel,
     n: usize,
     choices: &mut [u64],
     out: &mut [u64],
 ) -> Result<(), OtError> {
+    cots.reserve(channel, n)?;
     let mut hash = Hash::new(cots.session());
     let mut blocks = Zeroizing::new(vec![0; CHUNK.min(n)]);
-    for start in (0..n).step_by(CHUNK) {
-        let blocks = &mut blocks[..CHUNK.min(n - start)];
-        let first = cots.position();
-        cots.random(tx, &mut choices[start / 64..], blocks)?;
-        hash.apply(first, 0, blocks);
-        keep_low_bits(blocks, &mut out[start / 64..]);
-    }
-    Ok(())
+    channel.stream(|tx, _| {
+        for start in (0..n).step_by(CHUNK) {
+            let blocks = &mut blocks[..CHUNK.min(n - start)];
+            let first = cots.position();
+            cots.random(tx, &mut choices[start / 64..], blocks)?;
+            hash.apply(first, 0, blocks);
+            keep_low_bits(blocks, &mut out[start / 64..]);
+        }
+        Ok(())
+    })
 }
 
 /// Packs the lowest bits of the blocks.
-fn keep_low_bits(blocks: &[Block], out: &mut [u64]) {
+pub(crate) fn keep_low_bits(blocks: &[Block], out: &mut [u64]) {
     assert!(out.len() >= bits::words(blocks.len()), "one bit per block");
     for (blocks, word) in blocks.chunks(64).zip(out) {
         *word = blocks.iter().rev().fold(0, |word, block| word << 1 | (block & 1) as u64);
@@ -231,14 +237,8 @@ mod tests {
             let [zeros, ones, choices, out] = &mut words;
             both(
                 &mut pair,
-                |a| {
-                    send.reserve(a, n).unwrap();
-                    a.stream(|_, rx| send.random_bits(rx, n, zeros, ones)).unwrap();
-                },
-                |b| {
-                    receive.reserve(b, n).unwrap();
-                    b.stream(|tx, _| receive.random_bits(tx, n, choices, out)).unwrap();
-                },
+                |a| send.random_bits(a, n, zeros, ones).unwrap(),
+                |b| receive.random_bits(b, n, choices, out).unwrap(),
             );
             let bit = |words: &[u64], i| bits::get(words, i);
             assert!((0..n).all(|i| bit(out, i) == bit(if bit(choices, i) { ones } else { zeros }, i)));

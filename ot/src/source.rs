@@ -38,18 +38,19 @@ pub trait CotSend {
     /// If fewer were reserved.
     fn chosen(&mut self, rx: &mut Rx, out: &mut [Block]) -> Result<(), OtError>;
 
-    /// The next `n` OTs, with random choice bits, as random OTs of bits: packed pairs of them.
+    /// `n` further OTs with random choice bits, as random OTs of bits: packed pairs of them. They need no reservation
+    /// and have no position.
     ///
     /// # Panics
-    /// If fewer were reserved, or a slice is too short.
+    /// If a slice is too short.
     fn random_bits(
         &mut self,
-        rx: &mut Rx,
+        channel: &mut Channel,
         n: usize,
         zeros: &mut [u64],
         ones: &mut [u64],
     ) -> Result<(), OtError> {
-        rot::send_random_bits(self, rx, n, zeros, ones)
+        rot::send_random_bits(self, channel, n, zeros, ones)
     }
 }
 
@@ -76,18 +77,19 @@ pub trait CotReceive {
     /// If fewer were reserved, or `choices` is too short.
     fn chosen(&mut self, tx: &mut Tx, choices: &[u64], out: &mut [Block]) -> Result<(), OtError>;
 
-    /// The next `n` OTs, with random choice bits, as random OTs of bits, all packed.
+    /// `n` further OTs with random choice bits, as random OTs of bits, all packed. They need no reservation and have
+    /// no position.
     ///
     /// # Panics
-    /// If fewer were reserved, or a slice is too short.
+    /// If a slice is too short.
     fn random_bits(
         &mut self,
-        tx: &mut Tx,
+        channel: &mut Channel,
         n: usize,
         choices: &mut [u64],
         out: &mut [u64],
     ) -> Result<(), OtError> {
-        rot::receive_random_bits(self, tx, n, choices, out)
+        rot::receive_random_bits(self, channel, n, choices, out)
     }
 }
 
@@ -168,12 +170,12 @@ impl<T: CotSend + ?Sized> CotSend for Box<T> {
 
     fn random_bits(
         &mut self,
-        rx: &mut Rx,
+        channel: &mut Channel,
         n: usize,
         zeros: &mut [u64],
         ones: &mut [u64],
     ) -> Result<(), OtError> {
-        (**self).random_bits(rx, n, zeros, ones)
+        (**self).random_bits(channel, n, zeros, ones)
     }
 }
 
@@ -200,11 +202,11 @@ impl<T: CotReceive + ?Sized> CotReceive for Box<T> {
 
     fn random_bits(
         &mut self,
-        tx: &mut Tx,
+        channel: &mut Channel,
         n: usize,
         choices: &mut [u64],
         out: &mut [u64],
     ) -> Result<(), OtError> {
-        (**self).random_bits(tx, n, choices, out)
+        (**self).random_bits(channel, n, choices, out)
     }
 }

@@ -9,7 +9,7 @@
 //! Cost: two OTs of the source per triple, nothing more. Security: that of the OTs. Constant time.
 
 use crate::{CotReceive, CotSend, OtError, RotReceiver, RotSender, bits};
-use channels::{Rx, Tx};
+use channels::Channel;
 
 /// One party's shares of many bit triples.
 #[derive(Clone)]
@@ -34,12 +34,16 @@ pub fn ots(n: usize) -> usize {
 }
 
 /// The shares of the party that sends in the OTs.
-pub fn send<S: CotSend>(ots: &mut RotSender<S>, rx: &mut Rx, n: usize) -> Result<BitTriples, OtError> {
+pub fn send<S: CotSend>(
+    ots: &mut RotSender<S>,
+    channel: &mut Channel,
+    n: usize,
+) -> Result<BitTriples, OtError> {
     let mut words = [(); 4].map(|()| vec![0; bits::words(n)]);
     let [a, b, c, one] = &mut words;
-    ots.random_bits(rx, n, c, a)?;
+    ots.random_bits(channel, n, c, a)?;
     a.iter_mut().zip(&*c).for_each(|(a, c)| *a ^= c);
-    ots.random_bits(rx, n, one, b)?;
+    ots.random_bits(channel, n, one, b)?;
     for (((a, b), c), zero) in a.iter().zip(b).zip(c).zip(one) {
         *b ^= *zero;
         *c ^= *zero ^ a & *b;
@@ -52,13 +56,13 @@ pub fn send<S: CotSend>(ots: &mut RotSender<S>, rx: &mut Rx, n: usize) -> Result
 /// The shares of the party that receives in the OTs.
 pub fn receive<R: CotReceive>(
     ots: &mut RotReceiver<R>,
-    tx: &mut Tx,
+    channel: &mut Channel,
     n: usize,
 ) -> Result<BitTriples, OtError> {
     let mut words = [(); 4].map(|()| vec![0; bits::words(n)]);
     let [a, b, c, second] = &mut words;
-    ots.random_bits(tx, n, b, c)?;
-    ots.random_bits(tx, n, a, second)?;
+    ots.random_bits(channel, n, b, c)?;
+    ots.random_bits(channel, n, a, second)?;
     for (((a, b), c), second) in a.iter().zip(b).zip(c).zip(second) {
         *c ^= *second ^ *a & *b;
     }
@@ -77,17 +81,8 @@ mod tests {
         let n = 9000;
         for (mut pair, s, r) in sources() {
             let (mut s, mut r) = (RotSender::new(s), RotReceiver::new(r));
-            let (one, two) = both(
-                &mut pair,
-                |a| {
-                    s.reserve(a, ots(n)).unwrap();
-                    a.stream(|_, rx| send(&mut s, rx, n)).unwrap()
-                },
-                |b| {
-                    r.reserve(b, ots(n)).unwrap();
-                    b.stream(|tx, _| receive(&mut r, tx, n)).unwrap()
-                },
-            );
+            let (one, two) =
+                both(&mut pair, |a| send(&mut s, a, n).unwrap(), |b| receive(&mut r, b, n).unwrap());
             let bit = |words: &[u64], i| bits::get(words, i);
             for i in 0..n {
                 let (a, b) = (bit(&one.a, i) ^ bit(&two.a, i), bit(&one.b, i) ^ bit(&two.b, i));

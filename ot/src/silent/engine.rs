@@ -1,0 +1,259 @@
+//! What both parties do alike: batches of trees over a table, trees that wait, and the stock of bits.
+
+use super::kernel::{Code, Kernel};
+use super::params::{Lpn, MAIN, SETUP};
+use crate::hash::epoch_key;
+use crate::{Block, OtError, bits};
+use aes::Aes128;
+use aes::cipher::{Array, KeyInit};
+use prg::Seed;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// Blocks that are wiped when dropped.
+pub(super) type Secret = Zeroizing<Vec<Block>>;
+
+/// What the parties do differently.
+pub(super) trait Role {
+    /// The half of the channel that trees go over.
+    type Half;
+
+    /// What has to be kept of a tree to expand it later.
+    type Tree;
+
+    /// Whether [`Role::start`] leaves the expanded tree in `nodes`.
+    const EXPANDS: bool;
+
+    /// Transfers a tree, with one correlated OT of `inputs` per level.
+    fn start(
+        &mut self,
+        kernel: Kernel,
+        key: Block,
+        inputs: &[Block],
+        half: &mut Self::Half,
+        nodes: &mut [Block],
+    ) -> Result<Self::Tree, OtError>;
+
+    /// Expands a tree into `nodes`.
+    fn expand(&self, kernel: Kernel, key: Block, tree: &Self::Tree, nodes: &mut [Block]);
+
+    /// Writes the choice bits of the leaves into their lowest bits, which are otherwise zero on both sides.
+    fn mark(&self, tree: &Self::Tree, nodes: &mut [Block]);
+
+    /// Hashes correlated OTs to this party's two vectors of bits.
+    fn hash_bits(&self, kernel: Kernel, session: &Seed, first: u64, blocks: &[Block], out: [&mut [u64]; 2]);
+}
+
+/// Bits of the number of a tree below those of its instance.
+const TREE_BITS: u32 = 32;
+
+/// Positions of hashes to bits start here: those of blocks count from 0.
+const BIT_POSITIONS: u64 = 1 << 63;
+
+/// Trees at the end of a batch that are spent on the next one's table.
+pub(super) const KEPT: usize = MAIN.inputs().div_ceil(MAIN.leaves());
+
+/// One party's state.
+pub(super) struct Engine<R: Role> {
+    pub(super) role: R,
+    pub(super) session: Seed,
+    kernel: Kernel,
+    tree_keys: Aes128,
+    code_key: Block,
+    batch: Batch,
+    waiting: VecDeque<Waiting<R::Tree>>,
+    current: Stock,
+    nodes: Secret,
+    position: u64,
+    bit_trees: u64,
+    bits: [Zeroizing<Vec<u64>>; 2],
+    bits_used: usize,
+}
+
+/// An LPN instance in use.
+struct Batch {
+    lpn: Lpn,
+    instance: u64,
+    table: Arc<Secret>,
+    pool: Secret,
+    next: usize,
+}
+
+/// A tree that was transferred and not yet expanded.
+struct Waiting<T> {
+    tree: T,
+    key: Block,
+    instance: u64,
+    first: u64,
+    table: Arc<Secret>,
+}
+
+/// Blocks of which the first ones were handed out.
+struct Stock {
+    blocks: Secret,
+    used: usize,
+}
+
+impl Batch {
+    /// Takes the unknowns first, then the OTs for the trees.
+    fn new(lpn: Lpn, instance: u64, mut inputs: Secret) -> Self {
+        let pool = Zeroizing::new(inputs[lpn.unknowns..lpn.inputs()].to_vec());
+        inputs.truncate(lpn.unknowns);
+        Self { lpn, instance, table: Arc::new(inputs), pool, next: 0 }
+    }
+}
+
+impl<R: Role> Engine<R> {
+    /// Goes from the OTs that [`SETUP`] starts with, lowest bits marked, to the first batch.
+    pub(super) fn setup(
+        role: R,
+        session: &Seed,
+        kernel: Kernel,
+        inputs: Secret,
+        half: &mut R::Half,
+    ) -> Result<Self, OtError> {
+        let mut engine = Self {
+            role,
+            session: session.derive("silent OT hash", 0),
+            kernel,
+            tree_keys: Aes128::new(&Array(*session.derive("silent OT trees", 0).as_bytes())),
+            code_key: Block::from_le_bytes(*session.derive("silent OT code", 0).as_bytes()),
+            batch: Batch::new(SETUP[0], 0, inputs),
+            waiting: VecDeque::new(),
+            current: Stock { blocks: Zeroizing::new(vec![0; MAIN.leaves()]), used: MAIN.leaves() },
+            nodes: Zeroizing::new(vec![0; MAIN.leaves()]),
+            position: 0,
+            bit_trees: 0,
+            bits: [(); 2].map(|()| Zeroizing::new(vec![0; bits::words(MAIN.leaves())])),
+            bits_used: bits::words(MAIN.leaves()),
+        };
+        for next in SETUP[1..].iter().chain([&MAIN]) {
+            engine.next_batch(*next, half)?;
+        }
+        Ok(engine)
+    }
+
+    /// How many blocks were handed out.
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Transfers trees until `n` blocks can be handed out.
+    pub(super) fn reserve(&mut self, half: &mut R::Half, n: usize) -> Result<(), OtError> {
+        while self.current.left() + self.waiting.len() * MAIN.leaves() < n {
+            let tree = self.start(half)?;
+            self.waiting.push_back(tree);
+        }
+        Ok(())
+    }
+
+    /// Hands out blocks that were reserved.
+    pub(super) fn take(&mut self, mut out: &mut [Block]) {
+        self.position += out.len() as u64;
+        while !out.is_empty() {
+            if self.current.left() == 0 {
+                self.expand_waiting();
+            }
+            let len = out.len().min(self.current.left());
+            let (head, rest) = out.split_at_mut(len);
+            head.copy_from_slice(&self.current.blocks[self.current.used..][..len]);
+            self.current.used += len;
+            out = rest;
+        }
+    }
+
+    /// Makes random bits, whole words of them, in two vectors of equal length.
+    pub(super) fn take_bits(&mut self, half: &mut R::Half, mut out: [&mut [u64]; 2]) -> Result<(), OtError> {
+        let (mut at, words) = (0, out[0].len());
+        while at < words {
+            if self.bits_used == self.bits[0].len() {
+                self.make_bits(half)?;
+            }
+            let len = (words - at).min(self.bits[0].len() - self.bits_used);
+            for (out, bits) in out.iter_mut().zip(&self.bits) {
+                out[at..at + len].copy_from_slice(&bits[self.bits_used..][..len]);
+            }
+            self.bits_used += len;
+            at += len;
+        }
+        Ok(())
+    }
+
+    /// One tree, straight to bits.
+    fn make_bits(&mut self, half: &mut R::Half) -> Result<(), OtError> {
+        let tree = self.start(half)?;
+        self.finish(&tree, R::EXPANDS);
+        let first = BIT_POSITIONS + self.bit_trees * MAIN.leaves() as u64;
+        let [left, right] = &mut self.bits;
+        self.role.hash_bits(self.kernel, &self.session, first, &self.nodes, [left, right]);
+        self.bit_trees += 1;
+        self.bits_used = 0;
+        Ok(())
+    }
+
+    /// The next tree that was reserved, into `current`.
+    #[expect(clippy::expect_used, reason = "documented: callers reserve before they take")]
+    fn expand_waiting(&mut self) {
+        let tree = self.waiting.pop_front().expect("enough OTs were reserved");
+        self.finish(&tree, false);
+        std::mem::swap(&mut self.current.blocks, &mut self.nodes);
+        self.current.used = 0;
+    }
+
+    /// Transfers the next tree of the batch, or of a new one.
+    fn start(&mut self, half: &mut R::Half) -> Result<Waiting<R::Tree>, OtError> {
+        if self.batch.next + KEPT == self.batch.lpn.trees {
+            self.next_batch(MAIN, half)?;
+        }
+        self.start_in_batch(half)
+    }
+
+    fn start_in_batch(&mut self, half: &mut R::Half) -> Result<Waiting<R::Tree>, OtError> {
+        let Batch { lpn, instance, table, pool, next } = &mut self.batch;
+        let key = tree_key(&self.tree_keys, *instance, *next);
+        let inputs = &pool[*next * lpn.depth..][..lpn.depth];
+        let tree = self.role.start(self.kernel, key, inputs, half, &mut self.nodes[..lpn.leaves()])?;
+        let first = (*next * lpn.leaves()) as u64;
+        *next += 1;
+        Ok(Waiting { tree, key, instance: *instance, first, table: table.clone() })
+    }
+
+    /// Spends the rest of this batch on a new one.
+    fn next_batch(&mut self, next: Lpn, half: &mut R::Half) -> Result<(), OtError> {
+        let (leaves, rest) = (self.batch.lpn.leaves(), self.batch.lpn.trees - self.batch.next);
+        let mut inputs = Zeroizing::new(Vec::with_capacity(rest * leaves));
+        for _ in 0..rest {
+            let tree = self.start_in_batch(half)?;
+            self.finish(&tree, R::EXPANDS);
+            inputs.extend_from_slice(&self.nodes[..leaves]);
+        }
+        self.batch = Batch::new(next, self.batch.instance + 1, inputs);
+        Ok(())
+    }
+
+    /// Turns a transferred tree, expanded in `nodes` or not, into correlated OTs there.
+    fn finish(&mut self, waiting: &Waiting<R::Tree>, expanded: bool) {
+        let Waiting { tree, key, instance, first, table } = waiting;
+        let lpn = if *instance < SETUP.len() as u64 { SETUP[*instance as usize] } else { MAIN };
+        let nodes = &mut self.nodes[..lpn.leaves()];
+        if !expanded {
+            self.role.expand(self.kernel, *key, tree, nodes);
+        }
+        nodes.iter_mut().for_each(|node| *node &= !1);
+        self.role.mark(tree, nodes);
+        let code = Code { key: self.code_key, instance: *instance, weight: lpn.weight };
+        self.kernel.encode(&code, *first, table, nodes);
+    }
+}
+
+impl Stock {
+    fn left(&self) -> usize {
+        self.blocks.len() - self.used
+    }
+}
+
+/// A key for every tree: at most 13 hashes of unknown inputs are ever made under one.
+fn tree_key(keys: &Aes128, instance: u64, tree: usize) -> Block {
+    Block::from_le_bytes(epoch_key(keys, instance << TREE_BITS | tree as u64))
+}

@@ -1,0 +1,234 @@
+//! The three inner loops of silent OT: tree levels, sparse code, hashing to bits.
+//!
+//! One portable version on top of the `aes` crate, and one for AVX-512 with vector AES, chosen at run time. Both
+//! compute the same; the tests hold them to each other.
+
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
+use crate::hash::{Hash, sigma};
+use crate::{Block, bits};
+use aes::Aes128;
+use aes::cipher::{Array, BlockCipherEncrypt, KeyInit};
+use prg::Seed;
+
+/// Rows of the code whose indices are generated together.
+pub(crate) const ROWS: usize = 64;
+
+/// A sparse code: row i adds up `weight` pseudo-random entries of a table.
+///
+/// Index j of row i is ⌊r·k/2^32⌋, r being 32-bit word number `weight`·i + j of AES in counter mode (counter in the
+/// low half of a block, `instance` in the high half), k the length of the table.
+pub(crate) struct Code {
+    /// Key of the counter mode, public.
+    pub(crate) key: Block,
+    /// Tells the matrices under one key apart.
+    pub(crate) instance: u64,
+    /// Entries per row: [`super::params::WEIGHT`] or [`super::params::SETUP_WEIGHT`].
+    pub(crate) weight: usize,
+}
+
+/// An implementation of the inner loops.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kernel {
+    /// Runs everywhere.
+    Portable,
+    /// AVX-512 with VAES.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Kernel {
+    /// The fastest one of this machine.
+    pub(crate) fn best() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if avx512::available() {
+            return Self::Avx512;
+        }
+        Self::Portable
+    }
+
+    /// One level of a tree: `nodes[..m]` are parents p, and become the left children H(p), to which
+    /// `nodes[m..2m]`, the right children H(p) ^ p, are added. Returns the sum of the left children.
+    ///
+    /// H(p) = AES_key(σ(p)) ^ σ(p).
+    pub(crate) fn expand(self, key: Block, m: usize, nodes: &mut [Block]) -> Block {
+        let (left, right) = nodes[..2 * m].split_at_mut(m);
+        match self {
+            Self::Portable => portable::expand(key, left, right),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => avx512::expand(key, left, right),
+        }
+    }
+
+    /// Adds row `first + i` of the code, applied to `table`, to `leaves[i]`; `first` and the number of leaves are
+    /// multiples of [`ROWS`].
+    pub(crate) fn encode(self, code: &Code, first: u64, table: &[Block], leaves: &mut [Block]) {
+        assert!(
+            first.is_multiple_of(ROWS as u64) && leaves.len().is_multiple_of(ROWS),
+            "whole groups of rows"
+        );
+        match self {
+            Self::Portable => portable::encode(code, first, table, leaves),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => avx512::encode(code, first, table, leaves),
+        }
+    }
+
+    /// Bit i of `out` becomes the lowest bit of H(leaves[i] ^ shift, first + i), the hash of this crate; `first` and
+    /// the number of leaves are multiples of 256.
+    pub(crate) fn hash_bits(
+        self,
+        session: &Seed,
+        first: u64,
+        shift: Block,
+        leaves: &[Block],
+        out: &mut [u64],
+    ) {
+        assert!(first.is_multiple_of(256) && leaves.len().is_multiple_of(256), "whole epochs");
+        assert!(out.len() >= bits::words(leaves.len()), "one bit per leaf");
+        match self {
+            Self::Portable => portable::hash_bits(session, first, shift, leaves, out),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => avx512::hash_bits(session, first, shift, leaves, out),
+        }
+    }
+}
+
+/// The portable version.
+mod portable {
+    use super::*;
+
+    /// Blocks per call of the cipher.
+    const WIDTH: usize = 64;
+
+    pub(super) fn expand(key: Block, left: &mut [Block], right: &mut [Block]) -> Block {
+        let cipher = Aes128::new(&Array(key.to_le_bytes()));
+        let mut sum = 0;
+        for (left, right) in left.chunks_mut(WIDTH).zip(right.chunks_mut(WIDTH)) {
+            let mut hashes = [Array([0; 16]); WIDTH];
+            let hashes = &mut hashes[..left.len()];
+            hashes.iter_mut().zip(&*left).for_each(|(hash, parent)| hash.0 = sigma(*parent).to_le_bytes());
+            cipher.encrypt_blocks(hashes);
+            for ((left, right), hash) in left.iter_mut().zip(right).zip(hashes) {
+                let child = Block::from_le_bytes(hash.0) ^ sigma(*left);
+                sum ^= child;
+                *right = child ^ *left;
+                *left = child;
+            }
+        }
+        sum
+    }
+
+    pub(super) fn encode(code: &Code, first: u64, table: &[Block], leaves: &mut [Block]) {
+        let cipher = Aes128::new(&Array(code.key.to_le_bytes()));
+        let k = table.len() as u64;
+        let mut counter = first * code.weight as u64 / 4;
+        let mut words = vec![Array([0; 16]); ROWS * code.weight / 4];
+        for leaves in leaves.chunks_exact_mut(ROWS) {
+            for word in &mut words {
+                word.0 = (Block::from(counter) | Block::from(code.instance) << 64).to_le_bytes();
+                counter += 1;
+            }
+            cipher.encrypt_blocks(&mut words);
+            let mut indices = words
+                .iter()
+                .flat_map(|word| word.0.as_chunks::<4>().0)
+                .map(|word| ((u64::from(u32::from_le_bytes(*word)) * k) >> 32) as usize);
+            for leaf in leaves {
+                *leaf = indices.by_ref().take(code.weight).fold(*leaf, |sum, index| sum ^ table[index]);
+            }
+        }
+    }
+
+    pub(super) fn hash_bits(session: &Seed, first: u64, shift: Block, leaves: &[Block], out: &mut [u64]) {
+        let mut hash = Hash::new(session);
+        let mut blocks = [0; WIDTH];
+        for (group, (leaves, word)) in leaves.chunks_exact(WIDTH).zip(out).enumerate() {
+            blocks.copy_from_slice(leaves);
+            hash.apply(first + (WIDTH * group) as u64, shift, &mut blocks);
+            *word = blocks.iter().rev().fold(0, |word, block| word << 1 | (block & 1) as u64);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prg::Prg;
+
+    fn kernels() -> Vec<Kernel> {
+        if Kernel::best() == Kernel::Portable {
+            println!("skipped: this machine has no AVX-512 with VAES");
+            return vec![Kernel::Portable];
+        }
+        vec![Kernel::Portable, Kernel::best()]
+    }
+
+    fn blocks(seed: u8, n: usize) -> Vec<Block> {
+        let mut blocks = vec![0; n];
+        Prg::new(&Seed::from_bytes([seed; 16])).fill(bytemuck::cast_slice_mut(&mut blocks));
+        blocks
+    }
+
+    #[test]
+    fn levels_have_correlated_children() {
+        for m in [1, 2, 4, 8, 16, 32, 64, 256] {
+            for seed in 0..3 {
+                let parents = blocks(seed, m);
+                let mut seen = Vec::new();
+                for kernel in kernels() {
+                    let mut nodes = [parents.clone(), vec![0; m + 5]].concat();
+                    let sum = kernel.expand(77, m, &mut nodes);
+                    assert!((0..m).all(|i| nodes[i] ^ nodes[m + i] == parents[i]));
+                    assert_eq!(nodes[..m].iter().fold(0, |sum, x| sum ^ x), sum);
+                    assert!(nodes[2 * m..].iter().all(|&x| x == 0));
+                    let cipher = Aes128::new(&Array(77u128.to_le_bytes()));
+                    let mut image = Array(sigma(parents[m - 1]).to_le_bytes());
+                    cipher.encrypt_block(&mut image);
+                    assert_eq!(nodes[m - 1], Block::from_le_bytes(image.0) ^ sigma(parents[m - 1]));
+                    seen.push(nodes);
+                }
+                assert!(seen.windows(2).all(|pair| pair[0] == pair[1]));
+            }
+        }
+    }
+
+    #[test]
+    fn codes_agree_and_are_linear() {
+        for weight in [super::super::params::WEIGHT, super::super::params::SETUP_WEIGHT] {
+            let code = Code { key: 5 << 90, instance: 3, weight };
+            for (k, first) in [(1000, 0), (77_777, 64 * 1000)] {
+                let (x, y) = (blocks(1, k), blocks(2, k));
+                let sum: Vec<_> = x.iter().zip(&y).map(|(x, y)| x ^ y).collect();
+                let image = |kernel: Kernel, table: &[Block]| {
+                    let mut leaves = vec![0; 256];
+                    kernel.encode(&code, first, table, &mut leaves);
+                    leaves
+                };
+                for kernel in kernels() {
+                    let (x, y, sum) = (image(kernel, &x), image(kernel, &y), image(kernel, &sum));
+                    assert!((0..256).all(|i| x[i] ^ y[i] == sum[i] && x[i] != 0));
+                    assert_eq!(x, image(Kernel::Portable, &blocks(1, k)));
+                }
+                let ones: Vec<_> = image(Kernel::best(), &(0..k).map(|i| 1 << (i % 120)).collect::<Vec<_>>());
+                assert!(ones.iter().all(|row| row.count_ones() as usize <= weight));
+            }
+        }
+    }
+
+    #[test]
+    fn bits_are_the_lowest_of_the_hashes() {
+        let session = Seed::from_bytes([9; 16]);
+        let leaves = blocks(4, 1024);
+        for (first, shift) in [(0, 0), (1 << 63 | 512, blocks(5, 1)[0])] {
+            let mut expected = leaves.clone();
+            Hash::new(&session).apply(first, shift, &mut expected);
+            for kernel in kernels() {
+                let mut out = vec![0; 16];
+                kernel.hash_bits(&session, first, shift, &leaves, &mut out);
+                assert!((0..1024).all(|i| bits::get(&out, i) == (expected[i] & 1 == 1)), "{kernel:?}");
+            }
+        }
+    }
+}

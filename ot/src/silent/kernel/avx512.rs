@@ -1,0 +1,301 @@
+//! The inner loops with AVX-512 and vector AES: four blocks to a register, eight registers in flight.
+
+#![expect(
+    unsafe_code,
+    reason = "vector loads and stores, and calls into code for a detected instruction set"
+)]
+
+use super::{Code, ROWS};
+use crate::Block;
+use crate::hash::{EPOCH, epoch_key};
+use aes::Aes128;
+use aes::cipher::{Array, KeyInit};
+use prg::Seed;
+use std::arch::x86_64::*;
+
+/// Registers in flight: enough to hide the latency of a round.
+const FLIGHT: usize = 8;
+
+/// Blocks in flight.
+const BLOCKS: usize = 4 * FLIGHT;
+
+/// Whether this machine can run the functions below.
+pub(super) fn available() -> bool {
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("vaes")
+        && is_x86_feature_detected!("aes")
+        && is_x86_feature_detected!("bmi2")
+}
+
+pub(super) fn expand(key: Block, left: &mut [Block], right: &mut [Block]) -> Block {
+    // SAFETY: `Kernel::best` hands this kernel out only where `available` holds.
+    unsafe { expand_vector(key, left, right) }
+}
+
+pub(super) fn encode(code: &Code, first: u64, table: &[Block], leaves: &mut [Block]) {
+    assert!(table.len() < 1 << 28, "byte offsets into the table have 32 bits");
+    // SAFETY: as above.
+    unsafe {
+        match code.weight {
+            10 => encode_vector::<10>(code, first, table, leaves),
+            24 => encode_vector::<24>(code, first, table, leaves),
+            _ => super::portable::encode(code, first, table, leaves),
+        }
+    }
+}
+
+pub(super) fn hash_bits(session: &Seed, first: u64, shift: Block, leaves: &[Block], out: &mut [u64]) {
+    let session = Aes128::new(&Array(*session.as_bytes()));
+    for (i, (leaves, out)) in leaves.as_chunks::<256>().0.iter().zip(out.chunks_mut(4)).enumerate() {
+        let position = first + EPOCH * i as u64;
+        let key = Block::from_le_bytes(epoch_key(&session, position / EPOCH));
+        // SAFETY: as above.
+        unsafe { hash_epoch(key, position, shift, leaves, out) }
+    }
+}
+
+/// AES-128 round keys, each in all four lanes.
+type Schedule = [__m512i; 11];
+
+/// Registers in flight.
+type Flight = [__m512i; FLIGHT];
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load(blocks: &[Block; 4]) -> __m512i {
+    // SAFETY: 64 readable bytes, no alignment asked for.
+    unsafe { _mm512_loadu_si512(blocks.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn store(blocks: &mut [Block; 4], value: __m512i) {
+    // SAFETY: 64 writable bytes, no alignment asked for.
+    unsafe { _mm512_storeu_si512(blocks.as_mut_ptr().cast(), value) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load_flight(blocks: &[Block; BLOCKS]) -> Flight {
+    let mut flight = [_mm512_setzero_si512(); FLIGHT];
+    for (value, blocks) in flight.iter_mut().zip(blocks.as_chunks::<4>().0) {
+        *value = load(blocks);
+    }
+    flight
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn store_flight(blocks: &mut [Block; BLOCKS], flight: &Flight) {
+    for (blocks, value) in blocks.as_chunks_mut::<4>().0.iter_mut().zip(flight) {
+        store(blocks, *value);
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn broadcast(block: Block) -> __m512i {
+    load(&[block; 4])
+}
+
+/// The XOR of a register's four blocks.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn fold(value: __m512i) -> Block {
+    let mut blocks = [0; 4];
+    store(&mut blocks, value);
+    blocks[0] ^ blocks[1] ^ blocks[2] ^ blocks[3]
+}
+
+/// FIPS 197, section 5.2.
+#[inline]
+#[target_feature(enable = "avx512f,aes")]
+fn schedule(key: Block) -> Schedule {
+    #[inline]
+    #[target_feature(enable = "aes")]
+    fn next<const ROUND_CONSTANT: i32>(key: __m128i) -> __m128i {
+        let word = _mm_shuffle_epi32::<0xff>(_mm_aeskeygenassist_si128::<ROUND_CONSTANT>(key));
+        let key = _mm_xor_si128(key, _mm_slli_si128::<4>(key));
+        let key = _mm_xor_si128(key, _mm_slli_si128::<8>(key));
+        _mm_xor_si128(key, word)
+    }
+    let k0 = _mm512_castsi512_si128(broadcast(key));
+    let k1 = next::<0x01>(k0);
+    let k2 = next::<0x02>(k1);
+    let k3 = next::<0x04>(k2);
+    let k4 = next::<0x08>(k3);
+    let k5 = next::<0x10>(k4);
+    let k6 = next::<0x20>(k5);
+    let k7 = next::<0x40>(k6);
+    let k8 = next::<0x80>(k7);
+    let k9 = next::<0x1b>(k8);
+    let k10 = next::<0x36>(k9);
+    let mut keys = [_mm512_setzero_si512(); 11];
+    for (wide, key) in keys.iter_mut().zip([k0, k1, k2, k3, k4, k5, k6, k7, k8, k9, k10]) {
+        *wide = _mm512_broadcast_i32x4(key);
+    }
+    keys
+}
+
+/// AES of every block in flight, XORed with the input: a one-way function of it.
+#[inline]
+#[target_feature(enable = "avx512f,vaes")]
+fn encrypt_and_add(keys: &Schedule, input: Flight) -> Flight {
+    let mut state = encrypt_rounds(keys, input);
+    for (value, input) in state.iter_mut().zip(input) {
+        *value = _mm512_aesenclast_epi128(*value, _mm512_xor_si512(keys[10], input));
+    }
+    state
+}
+
+/// All rounds but the last.
+#[inline]
+#[target_feature(enable = "avx512f,vaes")]
+fn encrypt_rounds(keys: &Schedule, mut state: Flight) -> Flight {
+    for value in &mut state {
+        *value = _mm512_xor_si512(*value, keys[0]);
+    }
+    for key in &keys[1..10] {
+        for value in &mut state {
+            *value = _mm512_aesenc_epi128(*value, *key);
+        }
+    }
+    state
+}
+
+/// σ of each block: the halves (low, high) become (high, low ^ high).
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn sigma(x: __m512i) -> __m512i {
+    _mm512_xor_si512(_mm512_shuffle_epi32::<0x4e>(x), _mm512_maskz_mov_epi64(0xaa, x))
+}
+
+#[target_feature(enable = "avx512f,vaes,aes")]
+fn expand_vector(key: Block, left: &mut [Block], right: &mut [Block]) -> Block {
+    let keys = schedule(key);
+    let mut sum = _mm512_setzero_si512();
+    let (lefts, left) = left.as_chunks_mut::<BLOCKS>();
+    let (rights, right) = right.as_chunks_mut::<BLOCKS>();
+    for (left, right) in lefts.iter_mut().zip(rights) {
+        sum = _mm512_xor_si512(sum, expand_flight(&keys, left, right));
+    }
+    let mut parents = [0; BLOCKS];
+    parents[..left.len()].copy_from_slice(left);
+    let mut others = [0; BLOCKS];
+    expand_flight(&keys, &mut parents, &mut others);
+    left.copy_from_slice(&parents[..left.len()]);
+    right.copy_from_slice(&others[..right.len()]);
+    left.iter().fold(fold(sum), |sum, child| sum ^ child)
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,vaes")]
+fn expand_flight(keys: &Schedule, left: &mut [Block; BLOCKS], right: &mut [Block; BLOCKS]) -> __m512i {
+    let parents = load_flight(left);
+    let mut inputs = parents;
+    for value in &mut inputs {
+        *value = sigma(*value);
+    }
+    let children = encrypt_and_add(keys, inputs);
+    store_flight(left, &children);
+    let (mut others, mut sum) = (children, _mm512_setzero_si512());
+    for ((other, parent), child) in others.iter_mut().zip(parents).zip(children) {
+        *other = _mm512_xor_si512(*other, parent);
+        sum = _mm512_xor_si512(sum, child);
+    }
+    store_flight(right, &others);
+    sum
+}
+
+/// Byte offsets into the table for [`ROWS`] rows.
+type Offsets<const WEIGHT: usize> = [[u32; WEIGHT]; ROWS];
+
+#[target_feature(enable = "avx512f,vaes,aes")]
+fn encode_vector<const WEIGHT: usize>(code: &Code, first: u64, table: &[Block], leaves: &mut [Block]) {
+    let keys = schedule(code.key);
+    let mut offsets = [[0; WEIGHT]; ROWS];
+    let mut counter = first * WEIGHT as u64 / 4;
+    for leaves in leaves.as_chunks_mut::<ROWS>().0 {
+        draw_offsets(&keys, code.instance, counter, table.len() as u32, &mut offsets);
+        counter += (ROWS * WEIGHT / 4) as u64;
+        for (leaf, offsets) in leaves.iter_mut().zip(&offsets) {
+            *leaf ^= row_sum(table, offsets);
+        }
+    }
+}
+
+/// The sum of the table's blocks at these byte offsets.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn row_sum<const WEIGHT: usize>(table: &[Block], offsets: &[u32; WEIGHT]) -> Block {
+    let mut sums = [_mm_setzero_si128(); 2];
+    for pair in offsets.as_chunks::<2>().0 {
+        for (sum, offset) in sums.iter_mut().zip(pair) {
+            // SAFETY: `draw_offsets` gives 16·⌊r·k/2^32⌋ < 16·k for a table of k blocks.
+            let entry = unsafe { _mm_loadu_si128(table.as_ptr().cast::<u8>().add(*offset as usize).cast()) };
+            *sum = _mm_xor_si128(*sum, entry);
+        }
+    }
+    let mut sum = 0;
+    // SAFETY: 16 writable bytes, no alignment asked for.
+    unsafe { _mm_storeu_si128((&raw mut sum).cast(), _mm_xor_si128(sums[0], sums[1])) };
+    sum
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,vaes")]
+fn draw_offsets<const WEIGHT: usize>(
+    keys: &Schedule,
+    instance: u64,
+    counter: u64,
+    k: u32,
+    offsets: &mut Offsets<WEIGHT>,
+) {
+    const { assert!((ROWS * WEIGHT).is_multiple_of(16 * FLIGHT), "whole flights") };
+    let (k, high) = (_mm512_set1_epi64(i64::from(k)), _mm512_set1_epi64(-1 << 32));
+    let mut blocks = _mm512_mask_set1_epi64(_mm512_set1_epi64(instance as i64), 0x55, counter as i64);
+    blocks = _mm512_add_epi64(blocks, _mm512_set_epi64(0, 3, 0, 2, 0, 1, 0, 0));
+    let four = _mm512_maskz_set1_epi64(0x55, 4);
+    for words in offsets.as_flattened_mut().as_chunks_mut::<{ 16 * FLIGHT }>().0 {
+        let mut inputs = [blocks; FLIGHT];
+        for input in &mut inputs {
+            *input = blocks;
+            blocks = _mm512_add_epi64(blocks, four);
+        }
+        let state = encrypt_rounds(keys, inputs);
+        for (words, value) in words.as_chunks_mut::<16>().0.iter_mut().zip(state) {
+            let random = _mm512_aesenclast_epi128(value, keys[10]);
+            let even = _mm512_srli_epi64::<32>(_mm512_mul_epu32(random, k));
+            let odd = _mm512_and_si512(_mm512_mul_epu32(_mm512_srli_epi64::<32>(random), k), high);
+            let scaled = _mm512_slli_epi32::<4>(_mm512_or_si512(even, odd));
+            // SAFETY: 64 writable bytes, no alignment asked for.
+            unsafe { _mm512_storeu_si512(words.as_mut_ptr().cast(), scaled) };
+        }
+    }
+}
+
+/// 256 hashes under one key, one bit of each.
+#[target_feature(enable = "avx512f,vaes,aes,bmi2")]
+fn hash_epoch(key: Block, first: u64, shift: Block, leaves: &[Block; 256], out: &mut [u64]) {
+    let keys = schedule(key);
+    let (shift, one) = (broadcast(shift), _mm512_set1_epi64(1));
+    let base = _mm512_maskz_set1_epi64(0x55, first as i64);
+    let mut tweak = _mm512_or_si512(base, _mm512_set_epi64(0, 3, 0, 2, 0, 1, 0, 0));
+    let four = _mm512_maskz_set1_epi64(0x55, 4);
+    for (i, blocks) in leaves.as_chunks::<BLOCKS>().0.iter().enumerate() {
+        let mut inputs = load_flight(blocks);
+        for input in &mut inputs {
+            *input = _mm512_xor_si512(sigma(_mm512_xor_si512(*input, shift)), tweak);
+            tweak = _mm512_add_epi64(tweak, four);
+        }
+        let hashes = encrypt_and_add(&keys, inputs);
+        let low_bits = hashes
+            .iter()
+            .rev()
+            .fold(0, |word, hash| word << 8 | u64::from(_mm512_test_epi64_mask(*hash, one)));
+        let half = _pext_u64(low_bits, 0x5555_5555_5555_5555) << (32 * (i % 2));
+        out[i / 2] = if i % 2 == 0 { half } else { out[i / 2] | half };
+    }
+}
