@@ -1,7 +1,7 @@
 //! Accounting: what a strategy declares is held to these numbers.
 
 use serde::{Deserialize, Serialize};
-use std::ops::Sub;
+use std::ops::{AddAssign, Sub};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -36,6 +36,18 @@ impl Sub for Traffic {
             send_wait_ns: self.send_wait_ns - earlier.send_wait_ns,
             receive_wait_ns: self.receive_wait_ns - earlier.receive_wait_ns,
         }
+    }
+}
+
+impl AddAssign for Traffic {
+    fn add_assign(&mut self, more: Self) {
+        self.sent += more.sent;
+        self.received += more.received;
+        self.control_sent += more.control_sent;
+        self.control_received += more.control_received;
+        self.rounds += more.rounds;
+        self.send_wait_ns += more.send_wait_ns;
+        self.receive_wait_ns += more.receive_wait_ns;
     }
 }
 

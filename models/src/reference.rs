@@ -63,6 +63,19 @@ pub fn run_all(model: &Model, input: &Array4<i64>) -> Result<Vec<Array4<i64>>, R
     Ok(values)
 }
 
+/// The labels of an image where `node` may put another value in place of an operator's own: it gets the node's id, its
+/// inputs, and the exact evaluation. Audits use it to account for the carries of inexact strategies.
+pub fn run_with(
+    model: &Model,
+    input: &Array4<i64>,
+    node: impl FnMut(NodeId, &[&Array4<i64>], &dyn Fn() -> Evaluated) -> Evaluated,
+) -> Result<Array3<u8>, ReferenceError> {
+    labels(model, walk_with(model, input, node, |_, _| Ok(()))?)
+}
+
+/// A node's value, or why there is none.
+pub type Evaluated = Result<Array4<i64>, ReferenceError>;
+
 /// Whether all values, given in the order of the graph, stay within their edges' bounds.
 pub fn check_ranges(model: &Model, values: &[Array4<i64>]) -> Result<(), ReferenceError> {
     values.iter().enumerate().try_for_each(|(id, value)| check_bound(model, id, value))
@@ -147,8 +160,18 @@ fn elementwise(op: &Op, inputs: &[View<'_, i64>], shape: Shape) -> Vec<i64> {
 fn walk(
     model: &Model,
     input: &Array4<i64>,
+    visit: impl FnMut(NodeId, &Array4<i64>) -> Result<(), ReferenceError>,
+) -> Evaluated {
+    walk_with(model, input, |_, _, exact| exact(), visit)
+}
+
+/// The same with another value in place of an operator's own where `evaluate` says so.
+fn walk_with(
+    model: &Model,
+    input: &Array4<i64>,
+    mut evaluate: impl FnMut(NodeId, &[&Array4<i64>], &dyn Fn() -> Evaluated) -> Evaluated,
     mut visit: impl FnMut(NodeId, &Array4<i64>) -> Result<(), ReferenceError>,
-) -> Result<Array4<i64>, ReferenceError> {
+) -> Evaluated {
     let nodes = model.manifest.graph.nodes();
     let expected = nodes[0].shape.to_array();
     let found = shape_of(input).to_array();
@@ -162,7 +185,7 @@ fn walk(
             Op::Input => input.clone(),
             _ => {
                 let inputs: Vec<_> = node.inputs.iter().filter_map(|&input| live[input].as_ref()).collect();
-                eval_node(&node.op, &inputs, model.weights.get(&id))?
+                evaluate(id, &inputs, &|| eval_node(&node.op, &inputs, model.weights.get(&id)))?
             }
         };
         visit(id, &value)?;

@@ -1,6 +1,35 @@
 //! The two-party engine: operators, strategies, plan and sessions.
+//!
+//! A [`Plan`] is derived from a public manifest and a [`Config`]; [`session`] agrees on it with the peer;
+//! [`engine`] runs it. Operators live under [`linear`], [`nonlinear`], [`pool`] and [`local`], one file per protocol
+//! with both parties' halves side by side; [`strategy`] holds the one table of them.
 #![forbid(unsafe_code)]
 
+pub mod audit;
+pub mod backend;
+pub mod clock;
+pub mod config;
 pub mod cost;
+pub mod engine;
+mod error;
+pub mod keys;
 pub mod linear;
+pub mod local;
+pub mod nonlinear;
+mod party;
+pub mod plan;
+pub mod pool;
+pub mod report;
+pub mod session;
 pub mod share;
+pub mod strategy;
+#[cfg(test)]
+mod testing;
+
+pub use config::{Config, Operator, Preset};
+pub use error::{PlanError, ProtocolError};
+pub use party::{Alice, Bob};
+pub use plan::Plan;
+
+/// Version of the messages between the parties; equal versions derive equal plans.
+pub const PROTOCOL_VERSION: u32 = 1;

@@ -156,20 +156,13 @@ impl Layout {
         self.stencil.taps() * self.stencil.input.channels
     }
 
-    /// Coefficients of a filter polynomial that may be nonzero.
-    pub fn filter_terms(&self) -> usize {
-        self.stencil.taps() * self.fold * self.unfold
-    }
-
-    /// Fills the polynomials of every input channel group for one window: `out` holds
-    /// `input_groups` × n residues and is overwritten.
-    pub fn pack_window(&self, plan: &[Vec<Slot>], window: usize, values: &[u64], out: &mut [u64]) {
-        out.fill(0);
+    /// Fills the polynomial of one input channel group for a window with these slots: `out` holds n zeros.
+    pub fn pack(&self, slots: &[Slot], group: usize, values: &[u64], out: &mut [u64]) {
         let volume = self.stencil.input.volume();
-        for (channel, values) in values.chunks_exact(volume).enumerate() {
-            let base = channel / self.fold * self.degree + channel % self.fold * self.stride();
-            for slot in &plan[window] {
-                out[base + slot.coefficient as usize] = values[slot.voxel as usize];
+        let channels = values[group * self.fold * volume..].chunks_exact(volume).take(self.fold);
+        for (c, values) in channels.enumerate() {
+            for slot in slots {
+                out[c * self.stride() + slot.coefficient as usize] = values[slot.voxel as usize];
             }
         }
     }
@@ -234,17 +227,16 @@ impl Layout {
         start..(start + self.unfold).min(self.stencil.output.channels)
     }
 
-    /// The filter polynomial from an input group to an output group, as (coefficient, weight) pairs over all places
-    /// that may be nonzero; which weights are zero does not show.
-    pub fn filter(&self, weights: &StencilWeights, output: usize, input: usize, out: &mut Vec<(u32, i64)>) {
-        out.clear();
+    /// Adds the filter polynomial from an input group to an output group to the n zeros of `out`; every place that may
+    /// be nonzero is written, so that the time does not tell which weights are zero.
+    pub fn filter(&self, weights: &StencilWeights, output: usize, input: usize, out: &mut [i64]) {
         let inputs = input * self.fold..((input + 1) * self.fold).min(self.stencil.input.channels);
         for (o, channel) in self.outputs_of(output).enumerate() {
             for (c, from) in inputs.clone().enumerate() {
-                let base = (self.fold - 1 - c) * self.stride() + o * self.output_stride();
+                let base = (self.fold - 1 - c) * self.stride() + o * self.output_stride() + self.span;
                 for (&weight, tap) in weights.taps(channel, from).iter().zip(voxels(self.stencil.kernel)) {
                     let tap = std::array::from_fn(|axis| tap[axis] * self.stencil.step[axis]);
-                    out.push(((base + self.span - self.flat(tap)) as u32, i64::from(weight)));
+                    out[base - self.flat(tap)] = i64::from(weight);
                 }
             }
         }
@@ -294,12 +286,12 @@ mod tests {
     use models::{Op, Window};
     use prg::{Prg, Seed};
 
-    fn negacyclic(a: &[i64], filter: &[(u32, i64)]) -> Vec<i64> {
+    fn negacyclic(a: &[i64], filter: &[i64]) -> Vec<i64> {
         let n = a.len();
         let mut product = vec![0; n];
-        for &(k, w) in filter {
+        for (k, &w) in filter.iter().enumerate().filter(|(_, w)| **w != 0) {
             for (j, &x) in a.iter().enumerate() {
-                let at = j + k as usize;
+                let at = j + k;
                 if at < n { product[at] += x * w } else { product[at - n] -= x * w }
             }
         }
@@ -311,15 +303,14 @@ mod tests {
         let (n, volume) = (layout.degree(), layout.stencil().output.volume());
         let (inputs, outputs) = (layout.input_slots(), layout.output_slots());
         let mut y = vec![i64::MIN; layout.stencil().output.len()];
-        let mut packed = vec![0; layout.input_groups() * n];
-        let mut filter = Vec::new();
         for (window, slots) in outputs.iter().enumerate() {
-            layout.pack_window(&inputs, window, x, &mut packed);
             for group in 0..layout.output_groups() {
                 let mut sum = vec![0; n];
-                for (input, poly) in packed.chunks_exact(n).enumerate() {
-                    let poly: Vec<i64> = poly.iter().map(|&x| x as i64).collect();
+                for input in 0..layout.input_groups() {
+                    let (mut poly, mut filter) = (vec![0; n], vec![0; n]);
+                    layout.pack(&inputs[window], input, x, &mut poly);
                     layout.filter(weights, group, input, &mut filter);
+                    let poly: Vec<i64> = poly.iter().map(|&x| x as i64).collect();
                     for (sum, product) in sum.iter_mut().zip(negacyclic(&poly, &filter)) {
                         *sum += product;
                     }

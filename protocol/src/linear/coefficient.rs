@@ -1,0 +1,306 @@
+//! Convolution by coefficient packing: the product polynomial holds the convolution.
+//!
+//! Functionality: from shares of a stencil's input mod m to shares of its output mod m (any modulus); Bob holds the
+//! weights. Cheetah (ePrint 2022/207, section 3.1) with the stream packing of [`super::layout`]; sums and products are
+//! taken in the NTT domain mod q (ENSEI, arXiv 2003.05328: Hadamard products in the frequency domain), weights are
+//! transformed on the fly and serve every window of a group.
+//!
+//! ```text
+//!   Alice (x_A)                                   Bob (x_B, w)
+//!   per group of windows, per window, per input polynomial:
+//!   [x_A]                       --ciphertext-->   [x_A] ⊞ x_B
+//!                                                 per block of output polynomials: Σ_i [x]_i ⊙ w_io
+//!   decrypts y + r              <--sanitised--    y_B = −r
+//! ```
+//!
+//! Windows form groups that share one transform of the weights; uploads of later groups travel while earlier ones
+//! are computed. Memory: one group of ciphertexts and one block of weights, whatever the number of windows.
+//! Security: Alice's uploads are RLWE encryptions; every reply is sanitised (`pahe::Sanitiser`) with a flooding width
+//! from public bounds and the whole run's number of values.
+//! Cost: 16 B + windows · input polynomials · ciphertext bytes up; reply bytes of every window and output polynomial down;
+//! one round.
+
+use super::layout::{Layout, Slot};
+use super::stencil::{Stencil, StencilWeights};
+use super::{Demand, Engine};
+use crate::cost::Cost;
+use crate::error::ProtocolError;
+use crate::keys::KeySpec;
+use crate::party::{Alice, Bob};
+use crate::report::STATISTICAL_BITS;
+use crate::strategy::Refusal;
+use channels::{Rx, Tx};
+use pahe::{
+    Accumulators, CiphertextBlock, Decryptor, Encryptor, Noise, Params, Positions, ReplyFormat, ReplyJob,
+    RunBudget, Sanitiser, UploadFormat, UploadStream, WeightBlock, WeightNorm,
+};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Bob keeps transformed weights of at most this many bytes, and groups of ciphertexts of at most [`CIPHERTEXTS`].
+const WEIGHTS: usize = 768 << 20;
+/// With blocks of weights that serve one group only, this is what they may take.
+const WEIGHT_BLOCK: usize = 96 << 20;
+/// Bytes of transformed ciphertexts in a group where weights are transformed once per group.
+const CIPHERTEXTS: usize = 1 << 30;
+/// Windows in a group where all weights stay.
+const GROUP: usize = 8;
+
+/// One stencil, packed, with ciphertext parameters fixed.
+pub(crate) struct CoefficientEngine {
+    layout: Layout,
+    keys: KeySpec,
+    params: Arc<Params>,
+    upload: UploadFormat,
+    reply: ReplyFormat,
+    /// Windows per group.
+    tiles: usize,
+    /// Output polynomials per block of weights.
+    block: usize,
+    /// Per window, where inputs go and outputs stand.
+    inputs: Vec<Vec<Slot>>,
+    outputs: Vec<Vec<Slot>>,
+}
+
+/// The formats of uploads and replies for a computation that turns an upload's noise into `noise` of it: as many upload
+/// bits dropped as leave room for the flooding.
+pub(crate) fn formats(
+    params: &Params,
+    noise: impl Fn(Noise) -> Noise,
+    run_coefficients: u64,
+) -> Result<(UploadFormat, ReplyFormat), Refusal> {
+    let budget = RunBudget { statistical_bits: STATISTICAL_BITS, ..RunBudget::standard(run_coefficients) };
+    let attempt = |drop_bits: u32| {
+        let upload = UploadFormat::new(params, drop_bits)?;
+        let noise = noise(Noise::fresh(upload).with_share());
+        Ok::<_, pahe::ParamError>((upload, ReplyFormat::new(params, &budget, noise)?))
+    };
+    let full = attempt(0).map_err(|error| Refusal(error.to_string()))?;
+    Ok((1..40).map_while(|drop_bits| attempt(drop_bits).ok()).last().unwrap_or(full))
+}
+
+impl CoefficientEngine {
+    pub(crate) fn plan(stencil: Stencil, demand: &Demand) -> Result<Self, Refusal> {
+        let mut refusal = Refusal("no parameter set fits".into());
+        for (degree, limbs) in [(4096, 2), (8192, 3)] {
+            let Some(layout) = Layout::new(&stencil, degree) else {
+                refusal = Refusal(format!("its kernel spans more than {degree} coefficients"));
+                continue;
+            };
+            let keys = KeySpec::plain(degree, limbs, demand.modulus);
+            let params = keys.params().map_err(|error| Refusal(error.to_string()))?;
+            let norm = WeightNorm::coefficients((1 << demand.weight_bits) - 1, layout.terms());
+            match formats(&params, |noise| noise.times(norm), demand.run_coefficients) {
+                Ok((upload, reply)) => return Ok(Self::with(layout, keys, params, upload, reply)),
+                Err(reason) => refusal = reason,
+            }
+        }
+        Err(refusal)
+    }
+
+    fn with(
+        layout: Layout,
+        keys: KeySpec,
+        params: Arc<Params>,
+        upload: UploadFormat,
+        reply: ReplyFormat,
+    ) -> Self {
+        let polynomial = params.limbs().len() * params.degree() * 8;
+        let (inputs, outputs) = (layout.input_groups(), layout.output_groups());
+        let (tiles, block) = if inputs * outputs * polynomial <= WEIGHTS {
+            (layout.windows().div_ceil(layout.windows().div_ceil(GROUP)), outputs)
+        } else {
+            let fits = (CIPHERTEXTS / (2 * polynomial * inputs)).max(1);
+            let groups = layout.windows().div_ceil(fits);
+            let block = (WEIGHT_BLOCK / (polynomial * inputs)).clamp(1, outputs);
+            (layout.windows().div_ceil(groups), block)
+        };
+        let (slots_in, slots_out) = (layout.input_slots(), layout.output_slots());
+        Self { layout, keys, params, upload, reply, tiles, block, inputs: slots_in, outputs: slots_out }
+    }
+
+    /// Groups of windows, in the order in which they travel.
+    fn groups(&self) -> impl Iterator<Item = Range<usize>> + '_ {
+        let windows = self.layout.windows();
+        (0..windows).step_by(self.tiles).map(move |start| start..(start + self.tiles).min(windows))
+    }
+
+    /// Blocks of output polynomials.
+    fn blocks(&self) -> impl Iterator<Item = Range<usize>> + '_ {
+        let outputs = self.layout.output_groups();
+        (0..outputs).step_by(self.block).map(move |start| start..(start + self.block).min(outputs))
+    }
+
+    /// Where one output polynomial of a window holds results, channel by channel.
+    fn positions(&self, window: usize, output: usize) -> Vec<u32> {
+        let channels = self.layout.outputs_of(output).len();
+        let shift = |o: usize| (o * self.layout.output_stride()) as u32;
+        let slots = &self.outputs[window];
+        (0..channels).flat_map(|o| slots.iter().map(move |slot| slot.coefficient + shift(o))).collect()
+    }
+
+    /// Puts the results of one output polynomial into place.
+    fn scatter(&self, window: usize, output: usize, values: &[u64], out: &mut [u64]) {
+        let volume = super::volume(self.layout.stencil());
+        let slots = &self.outputs[window];
+        for (channel, values) in self.layout.outputs_of(output).zip(values.chunks_exact(slots.len().max(1))) {
+            for (slot, &value) in slots.iter().zip(values) {
+                out[channel * volume + slot.voxel as usize] = value;
+            }
+        }
+    }
+
+    /// Windows and output polynomials of one block of replies, in order.
+    fn replies(&self, group: &Range<usize>, block: &Range<usize>) -> Vec<(usize, usize, Vec<u32>)> {
+        let pairs = group.clone().flat_map(|window| block.clone().map(move |output| (window, output)));
+        pairs.map(|(window, output)| (window, output, self.positions(window, output))).collect()
+    }
+
+    fn send_uploads(
+        &self,
+        mut encryptor: Encryptor,
+        input: &[u64],
+        tx: &mut Tx,
+    ) -> Result<(), ProtocolError> {
+        tx.send(&encryptor.stream().header())?;
+        let polynomials = self.layout.input_groups();
+        let mut bytes = Vec::new();
+        for group in self.groups() {
+            for window in group {
+                bytes.clear();
+                let fill = |i: usize, out: &mut [u64]| self.layout.pack(&self.inputs[window], i, input, out);
+                encryptor.encrypt(polynomials, fill, &mut bytes);
+                tx.send(&bytes)?;
+            }
+            tx.flush()?;
+        }
+        Ok(())
+    }
+
+    fn receive_replies(&self, decryptor: &Decryptor, rx: &mut Rx) -> Result<Vec<u64>, ProtocolError> {
+        let mut out = vec![0; self.layout.stencil().output.len()];
+        let mut values = Vec::new();
+        for group in self.groups() {
+            for block in self.blocks() {
+                let replies = self.replies(&group, &block);
+                let bytes = rx.recv(self.reply_bytes(&replies))?;
+                let positions: Vec<_> = replies.iter().map(|reply| Positions::List(&reply.2)).collect();
+                values.clear();
+                decryptor.decrypt(&bytes, &positions, &mut values)?;
+                self.scatter_all(&replies, &values, &mut out);
+            }
+        }
+        Ok(out)
+    }
+
+    fn reply_bytes(&self, replies: &[(usize, usize, Vec<u32>)]) -> usize {
+        replies.iter().map(|reply| self.reply.reply_bytes(&self.params, reply.2.len())).sum()
+    }
+
+    fn scatter_all(&self, replies: &[(usize, usize, Vec<u32>)], mut values: &[u64], out: &mut [u64]) {
+        for (window, output, positions) in replies {
+            let (head, rest) = values.split_at(positions.len());
+            self.scatter(*window, *output, head, out);
+            values = rest;
+        }
+    }
+}
+
+impl Engine for CoefficientEngine {
+    fn describe(&self) -> String {
+        let Self { layout, keys, upload, reply, tiles, block, .. } = self;
+        format!("coefficient {layout:?} {keys:?} {upload:?} {reply:?} {tiles} {block}")
+    }
+
+    fn cost(&self) -> Cost {
+        let ciphertexts = self.layout.windows() * self.layout.input_groups();
+        let up = UploadStream::HEADER_BYTES + ciphertexts * self.upload.ciphertext_bytes(&self.params);
+        let mut down = 0;
+        for slots in &self.outputs {
+            for output in 0..self.layout.output_groups() {
+                let valid = slots.len() * self.layout.outputs_of(output).len();
+                down += self.reply.reply_bytes(&self.params, valid);
+            }
+        }
+        Cost::online(up as u64, down as u64, 1)
+    }
+
+    fn keys(&self) -> KeySpec {
+        self.keys.clone()
+    }
+
+    fn reply_coefficients(&self) -> u64 {
+        self.layout.stencil().output.len() as u64
+    }
+
+    fn alice(&self, alice: &mut Alice, input: &[u64]) -> Result<Vec<u64>, ProtocolError> {
+        let key = alice.key(&self.keys)?;
+        let encryptor = Encryptor::new(&key, self.upload, &mut alice.prg);
+        let decryptor = Decryptor::new(&key, self.reply);
+        alice.channel.stream(|tx, rx| {
+            std::thread::scope(|scope| {
+                let uploads = scope.spawn(|| self.send_uploads(encryptor, input, tx));
+                let output = self.receive_replies(&decryptor, rx);
+                // The thread that failed first has the reason; the other only sees the channel end.
+                match uploads.join() {
+                    Ok(sent) => sent.and(output),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            })
+        })
+    }
+
+    fn bob(&self, bob: &mut Bob, weights: &StencilWeights, input: &[u64]) -> Result<Vec<u64>, ProtocolError> {
+        let key = bob.key(&self.keys)?;
+        let mut sanitiser = Sanitiser::new(&key, self.reply, &mut bob.prg);
+        let polynomials = self.layout.input_groups();
+        let mut out = vec![0; self.layout.stencil().output.len()];
+        let mut ciphertexts = CiphertextBlock::new(&self.params, self.tiles, polynomials);
+        let mut filters = WeightBlock::new(&self.params, self.tiles, polynomials, self.block);
+        let mut sums = Accumulators::new(&self.params, self.tiles, self.block);
+        let (mut bytes, mut shares, mut filled) = (Vec::new(), Vec::new(), false);
+        bob.channel.stream(|tx, rx| {
+            let mut header = [0; UploadStream::HEADER_BYTES];
+            rx.recv_into(&mut header)?;
+            let stream = UploadStream::from_header(&self.params, self.upload, header);
+            for group in self.groups() {
+                for window in group.clone() {
+                    let bytes = rx.recv(polynomials * stream.ciphertext_bytes())?;
+                    let places: Vec<_> = (0..polynomials).map(|i| (window - group.start, i)).collect();
+                    let share =
+                        |i: usize, out: &mut [u64]| self.layout.pack(&self.inputs[window], i, input, out);
+                    let first = (window * polynomials) as u64;
+                    ciphertexts.ingest(&stream, first, &bytes, &places, Some(&share))?;
+                }
+                for block in self.blocks() {
+                    if !filled {
+                        filters.fill(|i, o, out| {
+                            if block.start + o < block.end {
+                                self.layout.filter(weights, block.start + o, i, out);
+                            }
+                        });
+                        filled = self.block == self.layout.output_groups();
+                    }
+                    sums.clear();
+                    sums.multiply_accumulate(&ciphertexts, &filters);
+                    let replies = self.replies(&group, &block);
+                    let jobs: Vec<_> = replies
+                        .iter()
+                        .map(|(window, output, positions)| ReplyJob {
+                            source: sums.sum(window - group.start, output - block.start),
+                            positions: Positions::List(positions),
+                        })
+                        .collect();
+                    bytes.clear();
+                    shares.clear();
+                    sanitiser.reply(&jobs, &mut bytes, &mut shares);
+                    tx.send(&bytes)?;
+                    tx.flush()?;
+                    self.scatter_all(&replies, &shares, &mut out);
+                }
+            }
+            Ok::<_, ProtocolError>(())
+        })?;
+        Ok(out)
+    }
+}

@@ -1,0 +1,97 @@
+//! Operators that act on shares alone: concatenation, addition, raising of fractional bits.
+//!
+//! Sharing is linear, so each party does to its share what the operator does to the value. No traffic.
+
+use crate::config::Operator;
+use crate::cost::Cost;
+use crate::error::ProtocolError;
+use crate::party::{Alice, Bob};
+use crate::share::Share;
+use crate::strategy::{Prepared, Refusal, Site, Step, Strategy};
+use models::Op;
+use models::manifest::LayerWeights;
+
+/// The only strategy of the local operators.
+pub struct Local;
+
+impl Strategy for Local {
+    fn name(&self) -> &'static str {
+        "local"
+    }
+
+    fn operator(&self) -> Operator {
+        Operator::Local
+    }
+
+    fn plan(&self, site: &Site<'_>) -> Result<Box<dyn Step>, Refusal> {
+        Ok(Box::new(LocalStep(site.node.op.clone())))
+    }
+}
+
+struct LocalStep(Op);
+
+impl LocalStep {
+    fn apply(&self, inputs: &[&Share]) -> Vec<u64> {
+        let modulus = inputs[0].modulus;
+        match self.0 {
+            Op::Raise { shift } => {
+                let factor = (1u64 << shift) % modulus.value();
+                inputs[0].values.iter().map(|&x| modulus.mul(x, factor)).collect()
+            }
+            Op::Add => {
+                let mut sum = inputs[0].values.clone();
+                for input in &inputs[1..] {
+                    sum.iter_mut().zip(&input.values).for_each(|(sum, &x)| *sum = modulus.add(*sum, x));
+                }
+                sum
+            }
+            _ => inputs.iter().flat_map(|input| &input.values).copied().collect(),
+        }
+    }
+}
+
+impl Step for LocalStep {
+    fn describe(&self) -> String {
+        format!("local {}", self.0.kind())
+    }
+
+    fn cost(&self) -> Cost {
+        Cost::default()
+    }
+
+    fn alice(&self, _: &mut Alice, _: Prepared, inputs: &[&Share]) -> Result<Vec<u64>, ProtocolError> {
+        Ok(self.apply(inputs))
+    }
+
+    fn bob(
+        &self,
+        _: &mut Bob,
+        _: Prepared,
+        _: Option<&LayerWeights>,
+        inputs: &[&Share],
+    ) -> Result<Vec<u64>, ProtocolError> {
+        Ok(self.apply(inputs))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Layer, moduli, run_layer, values_below};
+    use models::Shape;
+    use prg::{Prg, Seed};
+
+    #[test]
+    fn local_operators_equal_the_integer_reference() {
+        let mut prg = Prg::new(&Seed::from_bytes([41; 16]));
+        let shape = |channels| Shape { channels, dims: [3, 4, 5] };
+        for modulus in moduli() {
+            let (a, b) = (values_below(900, 120, &mut prg), values_below(900, 120, &mut prg));
+            let layer = |op| Layer::shaped(op, shape(2), &a, modulus, modulus);
+            run_layer(&Local, layer(Op::Raise { shift: 3 }), &mut prg).assert_exact();
+            run_layer(&Local, layer(Op::Add).with(shape(2), &b), &mut prg).assert_exact();
+            let c = values_below(900, 180, &mut prg);
+            run_layer(&Local, layer(Op::Concat).with(shape(3), &c), &mut prg).assert_exact();
+        }
+    }
+}

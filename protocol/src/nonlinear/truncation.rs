@@ -1,0 +1,246 @@
+//! Truncation by correlated OT: cheap, and off by the carries of the shares.
+//!
+//! Functionality: from shares of x mod m, |x| < m/4, to shares of y ≈ x / 2^s mod m', for any pair of moduli. Paper:
+//! Cheetah (ePrint 2022/207, section 5.1) after CrypTFlow2 (2020/1002) and SIRNN (2021/459); here for primes too.
+//!
+//! With C ≈ m/4 a multiple of 2^s, x + C lies in [0, m/2), so the shares a, b of x + C + 2^s − 1 wrap around m exactly when
+//! one of them is above m/2, w = u ∨ v of the two parties' indicators, and
+//!
+//! ```text
+//!   y = ⌊a/2^s⌋ + ⌊b/2^s⌋ − w·⌊m/2^s⌋ − C/2^s
+//! ```
+//!
+//! ```text
+//!   Alice (a)                                  Bob (b)
+//!   u = [a > m/2]                              b += C + 2^s − 1,  v = [b > m/2]
+//!               --correlated OT, choice u-->   d = (1 − v)·⌊m/2^s⌋
+//!   t = r + u·d                       r        w·⌊m/2^s⌋ = v·⌊m/2^s⌋ + (t − r)
+//!   ⌊a/2^s⌋ − t                                ⌊b/2^s⌋ − v·⌊m/2^s⌋ + r − C/2^s
+//! ```
+//!
+//! Error: adding 2^s − 1 makes the result ⌈x/2^s⌉ minus the carry of the low parts. Over 2^k the result is within one
+//! of half-up rounding and unbiased, and 0 stays 0; over a prime the low part of p adds a further +1, rarely. The error
+//! is a function of the shares, which [`with_carry`] computes.
+//! Security: semi-honest; Bob learns nothing (his view is the OT's), Alice sees a uniform t.
+//! Cost: the OT extension's bytes from Alice, then ⌈log2 m'⌉ bits per value from Bob, only s bits (plus the widening)
+//! where both moduli are powers of two; one round. Constant time.
+
+use crate::config::Operator;
+use crate::cost::{Cost, Exactness};
+use crate::error::ProtocolError;
+use crate::party::{Alice, Bob};
+use crate::share::Share;
+use crate::strategy::{Prepared, Refusal, Site, Step, Strategy};
+use models::Op;
+use models::manifest::LayerWeights;
+use ntt::Modulus;
+use ot::{Ring, arithmetic, iknp};
+
+/// Truncation by OT.
+pub struct OtTruncation;
+
+impl Strategy for OtTruncation {
+    fn name(&self) -> &'static str {
+        "ot"
+    }
+
+    fn operator(&self) -> Operator {
+        Operator::Truncation
+    }
+
+    fn converts(&self) -> bool {
+        true
+    }
+
+    fn demand(&self, op: &Op, bound: u64) -> u64 {
+        match *op {
+            Op::Truncate { shift } => 4 * (bound + (1 << shift) + 2),
+            _ => crate::plan::plain_demand(op, bound),
+        }
+    }
+
+    fn plan(&self, site: &Site<'_>) -> Result<Box<dyn Step>, Refusal> {
+        let Op::Truncate { shift } = site.node.op else { return Err(Refusal("is no truncation".into())) };
+        if shift + 2 > site.from.bits() {
+            return Err(Refusal(format!("a shift by {shift} leaves nothing of {}", site.from)));
+        }
+        Ok(Box::new(Truncation { from: site.from, to: site.to, shift, len: site.node.shape.len() }))
+    }
+}
+
+struct Truncation {
+    from: Modulus,
+    to: Modulus,
+    shift: u32,
+    len: usize,
+}
+
+/// C: the multiple of 2^shift next below m/4.
+fn offset(from: Modulus, shift: u32) -> u64 {
+    from.value() >> 2 >> shift << shift
+}
+
+/// What Bob adds to his share first.
+fn lifted(from: Modulus, shift: u32, share: u64) -> u64 {
+    from.add(share, (offset(from, shift) + (1 << shift) - 1) % from.value())
+}
+
+/// [share > m/2], for 2^k [share ≥ m/2]: the top bit.
+fn upper(from: Modulus, share: u64) -> bool {
+    match from {
+        Modulus::Pow2 { bits } => share >> (bits - 1) == 1,
+        Modulus::Prime { p } => share > p / 2,
+    }
+}
+
+/// The result that Alice's share `a` and Bob's share `b` imply, as a signed integer.
+pub fn with_carry(from: Modulus, shift: u32, a: u64, b: u64) -> i64 {
+    let b = lifted(from, shift, b);
+    let wraps = i64::from(upper(from, a) || upper(from, b));
+    let floors = (a >> shift) as i64 + (b >> shift) as i64;
+    floors - wraps * (from.value() >> shift) as i64 - (offset(from, shift) >> shift) as i64
+}
+
+impl Truncation {
+    /// The ring of the OT and the factor its results are scaled by: over powers of two, the wrap has weight
+    /// 2^(k−s), so that only the bits above it travel. `None` where the weight vanishes mod m'.
+    fn ring(&self) -> Option<(Ring, u64)> {
+        match (self.from, self.to) {
+            (Modulus::Pow2 { bits: from }, Modulus::Pow2 { bits: to }) => {
+                let weight = from - self.shift;
+                (to > weight).then(|| (Ring::pow2(to - weight), 1 << weight))
+            }
+            _ => Some((self.to.into(), 1)),
+        }
+    }
+
+    /// ⌊m/2^s⌋ in units of the ring's factor.
+    fn correlation(&self, factor: u64) -> u64 {
+        (self.from.value() >> self.shift) / factor % self.to.value()
+    }
+
+    fn reduce(&self, x: u64) -> u64 {
+        x % self.to.value()
+    }
+}
+
+impl Step for Truncation {
+    fn describe(&self) -> String {
+        format!("ot truncation {} to {} by {} of {}", self.from, self.to, self.shift, self.len)
+    }
+
+    fn cost(&self) -> Cost {
+        self.ring().map_or(Cost::default(), |(ring, _)| {
+            let (up, down) = (iknp::extend_bytes(self.len), arithmetic::reply_bytes(self.len, ring));
+            Cost::online(up as u64, down as u64, 1)
+        })
+    }
+
+    fn exactness(&self) -> Exactness {
+        Exactness::Carry
+    }
+
+    fn needs_ot(&self) -> bool {
+        true
+    }
+
+    fn alice(&self, alice: &mut Alice, _: Prepared, inputs: &[&Share]) -> Result<Vec<u64>, ProtocolError> {
+        let shares = &inputs[0].values;
+        let floors = shares.iter().map(|&a| self.reduce(a >> self.shift));
+        let Some((ring, factor)) = self.ring() else { return Ok(floors.collect()) };
+        let mut choices = vec![0u64; ot::bits::words(self.len)];
+        for (i, &a) in shares.iter().enumerate() {
+            choices[i / 64] |= u64::from(upper(self.from, a)) << (i % 64);
+        }
+        let mut t = vec![0; self.len];
+        let ots = alice.ot()?;
+        arithmetic::receive(ots.0, ots.1, ring, &choices, &mut t)?;
+        Ok(floors.zip(&t).map(|(floor, &t)| self.to.sub(floor, self.reduce(t * factor))).collect())
+    }
+
+    fn bob(
+        &self,
+        bob: &mut Bob,
+        _: Prepared,
+        _: Option<&LayerWeights>,
+        inputs: &[&Share],
+    ) -> Result<Vec<u64>, ProtocolError> {
+        let shares: Vec<u64> = inputs[0].values.iter().map(|&b| lifted(self.from, self.shift, b)).collect();
+        let offset = self.reduce(offset(self.from, self.shift) >> self.shift);
+        let floors = shares.iter().map(|&b| self.to.sub(self.reduce(b >> self.shift), offset));
+        let Some((ring, factor)) = self.ring() else { return Ok(floors.collect()) };
+        let weight = self.correlation(factor);
+        let correlations: Vec<u64> =
+            shares.iter().map(|&b| weight * u64::from(!upper(self.from, b))).collect();
+        let mut r = vec![0; self.len];
+        let ots = bob.ot()?;
+        arithmetic::send(ots.0, ots.1, ring, &correlations, &mut r)?;
+        let wrapped = |b: u64| self.reduce(weight * u64::from(upper(self.from, b)) * factor);
+        let own = floors.zip(&shares).map(|(floor, &b)| self.to.sub(floor, wrapped(b)));
+        Ok(own.zip(&r).map(|(own, &r)| self.to.add(own, self.reduce(r * factor))).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Layer, run_layer};
+    use prg::{Prg, Seed};
+
+    fn moduli() -> [Modulus; 5] {
+        let prime = |p| Modulus::prime(p).unwrap();
+        let pow2 = |bits| Modulus::pow2(bits).unwrap();
+        [pow2(16), pow2(20), pow2(32), prime(40_961), prime(737_281)]
+    }
+
+    #[test]
+    fn the_carry_is_within_one_of_the_rounded_value() {
+        let mut prg = Prg::new(&Seed::from_bytes([8; 16]));
+        for from in moduli() {
+            for shift in [1, 3, 8] {
+                let limit = (from.value() / 4 - (3 << shift)) as i64;
+                let (mut sum, mut count, mut worst) = (0i64, 0, 0);
+                for i in 0..20_000 {
+                    let x = match i {
+                        0 => 0,
+                        1 => limit,
+                        2 => -limit,
+                        _ => (prg.next_u64() % (2 * limit as u64)) as i64 - limit,
+                    };
+                    let mut b = [0];
+                    from.sample(&mut prg, &mut b);
+                    let y = with_carry(from, shift, from.sub(from.reduce(x), b[0]), b[0]);
+                    let half_up = (x + (1 << (shift - 1))) >> shift;
+                    let error = y - half_up;
+                    worst = worst.max(error.abs());
+                    let prime = matches!(from, Modulus::Prime { .. });
+                    assert!(error.abs() <= 1 + i64::from(prime), "{x} >> {shift} mod {from} gives {y}");
+                    assert!(prime || x != 0 || y == 0, "zero stays zero");
+                    (sum, count) = (sum + (y << shift) - x, count + 1);
+                }
+                let bias = sum as f64 / f64::from(count) / f64::from(1 << shift);
+                assert!(bias.abs() < 0.6, "{from} {shift}: bias {bias}");
+            }
+        }
+    }
+
+    #[test]
+    fn shares_come_out_as_the_carries_say() {
+        let mut prg = Prg::new(&Seed::from_bytes([9; 16]));
+        for from in moduli() {
+            for to in moduli() {
+                for shift in [2, 7] {
+                    let limit = (from.value().min(to.value()) / 4 - (3 << shift)) as i64;
+                    let values: Vec<i64> =
+                        (0..300).map(|_| (prg.next_u64() % (2 * limit as u64)) as i64 - limit).collect();
+                    let layer = Layer::new(Op::Truncate { shift }, &values, from, to);
+                    let outcome = run_layer(&OtTruncation, layer, &mut prg);
+                    let expected: Vec<i64> =
+                        outcome.shares.iter().map(|&(a, b)| with_carry(from, shift, a, b)).collect();
+                    assert_eq!(outcome.values, expected, "{from} to {to} by {shift}");
+                    outcome.assert_declared_cost();
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! From measurements to a run record.
+
+use crate::engine::{Measure, Measurements};
+use crate::plan::Plan;
+use crate::session::hex;
+use models::record::{LayerRecord, ModelId, Parameters, PhaseRecord, Phases, RunRecord};
+
+/// Statistical security of a whole run, bits.
+pub const STATISTICAL_BITS: u32 = 40;
+
+/// Whose measurements a record is made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The data holder.
+    Alice,
+    /// The provider.
+    Bob,
+}
+
+/// The record of one party's run, with null where it cannot know.
+pub fn record(plan: &Plan, side: Side, measurements: &Measurements) -> RunRecord {
+    let setup = plan.setup_cost();
+    let cost = plan.cost();
+    let mut record = RunRecord {
+        version: env!("CARGO_PKG_VERSION").into(),
+        commit: option_env!("BUNET_COMMIT").map(str::to_owned),
+        model: ModelId { name: plan.manifest().name.clone(), manifest_hash: hex(&plan.manifest().hash()) },
+        backend: "two-party".into(),
+        preset: plan.config().preset.name().into(),
+        parameters: parameters(plan),
+        threads: rayon::current_num_threads(),
+        profile: "loopback".into(),
+        phases: Phases {
+            setup: phase(side, &measurements.setup, setup.rounds),
+            offline: phase(side, &measurements.offline, cost.offline.rounds),
+            online: phase(side, &measurements.online, cost.online.rounds),
+        },
+        ..RunRecord::default()
+    };
+    let planned = plan.layers().iter().zip(&measurements.layers);
+    record.layers = planned
+        .map(|(layer, measure)| {
+            let node = plan.manifest().graph.node(layer.id);
+            let predicted = layer.step.cost().total();
+            let [d, h, w] = node.shape.dims;
+            let (alice_to_bob, bob_to_alice) = directions(side, measure);
+            LayerRecord {
+                name: node.name.clone(),
+                kind: node.op.kind().into(),
+                strategy: layer.strategy.into(),
+                shape: [node.shape.channels, d, h, w],
+                seconds: measure.seconds,
+                bytes_alice_to_bob: alice_to_bob,
+                bytes_bob_to_alice: bob_to_alice,
+                rounds: if side == Side::Alice { measure.traffic.rounds } else { predicted.rounds },
+                predicted_bytes_alice_to_bob: predicted.alice_to_bob,
+                predicted_bytes_bob_to_alice: predicted.bob_to_alice,
+            }
+        })
+        .collect();
+    record
+}
+
+/// Bytes from Alice to Bob and back.
+fn directions(side: Side, measure: &Measure) -> (u64, u64) {
+    let traffic = &measure.traffic;
+    let (out, back) = (traffic.sent + traffic.control_sent, traffic.received + traffic.control_received);
+    if side == Side::Alice { (out, back) } else { (back, out) }
+}
+
+fn phase(side: Side, measure: &Measure, predicted_rounds: u64) -> PhaseRecord {
+    let (bytes_alice_to_bob, bytes_bob_to_alice) = directions(side, measure);
+    let alice = side == Side::Alice;
+    PhaseRecord {
+        seconds: measure.seconds,
+        cpu_seconds_alice: measure.cpu_seconds.filter(|_| alice),
+        cpu_seconds_bob: measure.cpu_seconds.filter(|_| !alice),
+        bytes_alice_to_bob,
+        bytes_bob_to_alice,
+        rounds: if alice { measure.traffic.rounds } else { predicted_rounds },
+    }
+}
+
+/// The cryptographic parameters of a plan.
+pub fn parameters(plan: &Plan) -> Parameters {
+    let mut moduli = vec![plan.input_modulus()];
+    for layer in plan.layers() {
+        if !moduli.contains(&layer.modulus) && !plan.manifest().graph.node(layer.id).op.is_readout() {
+            moduli.push(layer.modulus);
+        }
+    }
+    let keys: Vec<_> = plan.keys().iter().filter_map(|spec| spec.params().ok()).collect();
+    Parameters {
+        share_bits: moduli.iter().map(|modulus| modulus.bits()).max().unwrap_or(0),
+        moduli: moduli.iter().map(ToString::to_string).collect(),
+        degrees: keys.iter().map(|params| params.degree()).collect(),
+        log2_q: keys.iter().map(|params| params.log_q_with_special()).collect(),
+        security_bits: keys.iter().map(|params| params.security_estimate() as u32).min().unwrap_or(128),
+        statistical_bits: STATISTICAL_BITS,
+    }
+}

@@ -1,0 +1,112 @@
+//! Whole networks, both parties in one process: every voxel equals the integer reference, carries included, at the
+//! declared cost.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use models::graph::Shape;
+use models::manifest::Model;
+use models::quantise::QuantiseOptions;
+use models::unet::{Pooling, UNet, activations, random_image};
+use ndarray::Array4;
+use protocol::backend::run_both;
+use protocol::{Config, Operator, Plan, Preset};
+
+fn network(
+    rank: usize,
+    dims: [usize; 3],
+    variant: &str,
+    pooling: Pooling,
+    bits: u32,
+) -> (Model, Array4<i64>) {
+    let unet = UNet {
+        rank,
+        input: Shape { channels: 1, dims },
+        channels: vec![4, 6, 8],
+        pooling,
+        activations: activations(variant, 3).unwrap(),
+        labels: 3,
+        seed: 7,
+    };
+    let options = QuantiseOptions { share_bits: bits, ..QuantiseOptions::default() };
+    let (model, _) = unet.build_quantised(&options).unwrap();
+    let scale = f64::from(model.manifest.edges[0].frac).exp2();
+    let image = random_image(unet.input, 99).mapv(|x| (f64::from(x) * scale).round() as i64);
+    (model, image)
+}
+
+fn check(model: &Model, input: &Array4<i64>, config: &Config) {
+    let plan = Plan::derive(&model.manifest, config).unwrap();
+    let (labels, record, expected) = run_both(&plan, model, input).unwrap();
+    assert_eq!(labels, expected, "{config:?}");
+    let [mut used, mut declared] = [(0, 0); 2];
+    for layer in &record.layers {
+        used = (used.0 + layer.bytes_alice_to_bob, used.1 + layer.bytes_bob_to_alice);
+        declared.0 += layer.predicted_bytes_alice_to_bob;
+        declared.1 += layer.predicted_bytes_bob_to_alice;
+        let predicted = (layer.predicted_bytes_alice_to_bob, layer.predicted_bytes_bob_to_alice);
+        assert_eq!((layer.bytes_alice_to_bob, layer.bytes_bob_to_alice), predicted, "{}", layer.name);
+    }
+    assert_eq!(used, declared);
+    let (setup, phase) = (plan.setup_cost(), &record.phases.setup);
+    assert_eq!(
+        (phase.bytes_alice_to_bob, phase.bytes_bob_to_alice),
+        (setup.alice_to_bob, setup.bob_to_alice)
+    );
+    assert_eq!(phase.rounds, setup.rounds);
+}
+
+fn preset(preset: Preset) -> Config {
+    Config { preset, ..Config::default() }
+}
+
+#[test]
+fn networks_of_every_rank_and_activation_run_by_the_gc_preset() {
+    for (rank, dims) in [(1, [1, 1, 64]), (2, [1, 24, 20]), (3, [8, 12, 4])] {
+        for (variant, pooling, bits) in [
+            ("relu", Pooling::Avg, 20),
+            ("hybrid", Pooling::Avg, 24),
+            ("relu", Pooling::Max, 24),
+            ("square", Pooling::Max, 24),
+        ] {
+            let (model, input) = network(rank, dims, variant, pooling, bits);
+            check(&model, &input, &preset(Preset::Gc));
+        }
+    }
+}
+
+#[test]
+fn networks_run_by_the_papers_strategies() {
+    for (rank, dims, variant) in [(2, [1, 24, 20], "hybrid"), (3, [8, 12, 4], "relu")] {
+        let (model, input) = network(rank, dims, variant, Pooling::Avg, 24);
+        check(&model, &input, &preset(Preset::Bunet));
+    }
+}
+
+#[test]
+fn strategies_mix() {
+    let (model, input) = network(2, [1, 16, 16], "hybrid", Pooling::Avg, 24);
+    let mut config = preset(Preset::Gc);
+    config.strategies.insert(Operator::Truncation, "gc".into());
+    config.strategies.insert(Operator::TransposedConvolution, "interleave".into());
+    check(&model, &input, &config);
+    let last = model.manifest.graph.nodes().iter().rev().find(|node| node.op.kind() == "conv").unwrap();
+    config.layers.insert(last.name.clone(), "ensei".into());
+    check(&model, &input, &config);
+}
+
+#[test]
+fn what_cannot_work_is_refused_with_the_layer_and_the_remedy() {
+    let (model, _) = network(2, [1, 16, 16], "relu", Pooling::Avg, 20);
+    let narrow = Config { bits: Some(16), ..Config::default() };
+    let error = Plan::derive(&model.manifest, &narrow).err().unwrap().to_string();
+    assert!(
+        error.contains("layer `") && error.contains("shares of ") && error.contains("would fit"),
+        "{error}"
+    );
+    let mut unknown = Config::default();
+    unknown.strategies.insert(Operator::Relu, "magic".into());
+    let error = Plan::derive(&model.manifest, &unknown).err().unwrap().to_string();
+    assert!(error.contains("`magic`") && error.contains("gc"), "{error}");
+    let mut unknown = Config::default();
+    unknown.layers.insert("no such layer".into(), "gc".into());
+    assert!(Plan::derive(&model.manifest, &unknown).is_err());
+}
