@@ -99,24 +99,28 @@ impl Kernel for Encode<'_> {
         let Self { scale, x, message, errors } = self;
         let m = Modular::<L>::new(scale.p);
         let quotient = (L::splat(scale.quotient.value), L::splat(scale.quotient.quotient));
-        let (fraction, half) = (L::splat(scale.fraction), L::splat(1 << 51));
+        let fraction = L::splat(scale.fraction);
         assert_eq!(x.len(), message.len(), "one polynomial");
-        let scaled = |message: &[u64; LANES]| {
-            let message = L::load(message);
-            let carry = half.madd52_low(message, fraction).shr(52);
-            m.add(m.mul_fixed(message, quotient), carry.madd52_high(message, fraction))
-        };
         let pairs = x.as_chunks_mut::<LANES>().0.iter_mut().zip(message.as_chunks::<LANES>().0);
-        match errors {
-            Some(errors) => {
-                assert_eq!(errors.len(), message.len(), "one polynomial");
-                for ((x, message), e) in pairs.zip(errors.as_chunks::<LANES>().0) {
-                    m.add(m.sub(m.signed(L::load(e)), L::load(x)), scaled(message)).store(x);
-                }
+        let Some(errors) = errors else {
+            for (x, message) in pairs {
+                m.add(L::load(x), scaled(&m, L::load(message), quotient, fraction)).store(x);
             }
-            None => pairs.for_each(|(x, message)| m.add(L::load(x), scaled(message)).store(x)),
+            return;
+        };
+        assert_eq!(errors.len(), message.len(), "one polynomial");
+        for ((x, message), e) in pairs.zip(errors.as_chunks::<LANES>().0) {
+            let e_minus_x = m.sub(m.signed(L::load(e)), L::load(x));
+            m.add(e_minus_x, scaled(&m, L::load(message), quotient, fraction)).store(x);
         }
     }
+}
+
+/// ⌊q/t⌋·message + round(message·fraction/2^52).
+#[inline(always)]
+fn scaled<L: Lanes>(m: &Modular<L>, message: L, quotient: (L, L), fraction: L) -> L {
+    let carry = L::splat(1 << 51).madd52_low(message, fraction).shr(52);
+    m.add(m.mul_fixed(message, quotient), carry.madd52_high(message, fraction))
 }
 
 struct Torus<'a> {
