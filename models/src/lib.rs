@@ -6,6 +6,7 @@ pub mod float;
 pub mod graph;
 mod kernels;
 pub mod manifest;
+pub mod onnx;
 pub mod quantise;
 mod random;
 pub mod ranges;

@@ -1,0 +1,140 @@
+//! Arithmetic on constants: the chains of `Constant`, `Shape`, `Slice`, `Reshape`, … that exporters leave around paddings.
+
+use super::attributes::Attributes;
+use super::tensor::{Data, Tensor};
+
+/// Most values of a folded constant: such chains compute shapes and paddings, not images.
+const MAX_FOLDED: usize = 1 << 16;
+
+/// Evaluates an operator whose inputs are all constant; `None` where it is not among those that fold.
+pub(super) fn fold(op: &str, attributes: &Attributes<'_>, inputs: &[Option<&Tensor>]) -> Option<Tensor> {
+    let x = inputs.first().copied().flatten();
+    match op {
+        "ConstantOfShape" => constant_of_shape(attributes, x?),
+        "Identity" | "Dropout" => x.cloned(),
+        "Cast" => cast(attributes, x?),
+        "Concat" => concat(attributes, inputs),
+        "Reshape" => reshape(x?, inputs.get(1).copied().flatten()?.as_ints()?),
+        "Squeeze" | "Unsqueeze" if x?.dims.len() <= 1 => Some(Tensor { dims: vec![x?.len()], ..x?.clone() }),
+        "Slice" => slice(attributes, inputs),
+        "Transpose" => transpose(attributes, x?),
+        "Gather" => gather(attributes, x?, inputs.get(1).copied().flatten()?.as_ints()?),
+        _ => None,
+    }
+    .filter(|folded| folded.len() <= MAX_FOLDED)
+}
+
+fn constant_of_shape(attributes: &Attributes<'_>, shape: &Tensor) -> Option<Tensor> {
+    let dims: Vec<usize> =
+        shape.as_ints()?.iter().map(|&dim| usize::try_from(dim).ok()).collect::<Option<_>>()?;
+    let count =
+        dims.iter().try_fold(1_usize, |count, &dim| count.checked_mul(dim)).filter(|&n| n <= MAX_FOLDED)?;
+    let data = match attributes.tensor("value").map(|value| value.map(|value| value.data)) {
+        None => Data::Floats(vec![0.0; count]),
+        Some(Ok(Data::Ints(value))) => Data::Ints(vec![*value.first()?; count]),
+        Some(Ok(Data::Floats(value))) => Data::Floats(vec![*value.first()?; count]),
+        Some(Err(_)) => return None,
+    };
+    Some(Tensor { dims, data })
+}
+
+fn cast(attributes: &Attributes<'_>, x: &Tensor) -> Option<Tensor> {
+    let data = match (attributes.int("to", 0), &x.data) {
+        (1 | 10 | 11 | 16, _) => Data::Floats(x.to_floats()),
+        (6 | 7, Data::Ints(values)) => Data::Ints(values.clone()),
+        (6 | 7, Data::Floats(values)) => Data::Ints(values.iter().map(|&value| value as i64).collect()),
+        _ => return None,
+    };
+    Some(Tensor { dims: x.dims.clone(), data })
+}
+
+/// Along axis 0, of integers.
+fn concat(attributes: &Attributes<'_>, inputs: &[Option<&Tensor>]) -> Option<Tensor> {
+    let mut values = Vec::new();
+    for input in inputs {
+        let input = (*input)?;
+        if input.dims.len() != 1 || !matches!(attributes.int("axis", 0), 0 | -1) {
+            return None;
+        }
+        values.extend_from_slice(input.as_ints()?);
+    }
+    Some(Tensor::ints(values))
+}
+
+fn reshape(x: &Tensor, shape: &[i64]) -> Option<Tensor> {
+    let known: usize =
+        shape.iter().filter(|&&dim| dim > 0).try_fold(1_usize, |n, &dim| n.checked_mul(dim as usize))?;
+    if shape.iter().any(|&dim| dim == 0 || dim < -1) || shape.iter().filter(|&&dim| dim == -1).count() > 1 {
+        return None;
+    }
+    let dims: Vec<usize> =
+        shape.iter().map(|&dim| if dim == -1 { x.len() / known } else { dim as usize }).collect();
+    (dims.iter().product::<usize>() == x.len()).then(|| Tensor { dims, data: x.data.clone() })
+}
+
+/// Permutes values: `index` names, for each output value, the input value.
+fn pick(x: &Tensor, dims: Vec<usize>, index: &[usize]) -> Option<Tensor> {
+    let data = match &x.data {
+        Data::Ints(values) => {
+            Data::Ints(index.iter().map(|&i| values.get(i).copied()).collect::<Option<_>>()?)
+        }
+        Data::Floats(values) => {
+            Data::Floats(index.iter().map(|&i| values.get(i).copied()).collect::<Option<_>>()?)
+        }
+    };
+    Some(Tensor { dims, data })
+}
+
+/// Along axis 0 of a vector or matrix, with any step.
+fn slice(attributes: &Attributes<'_>, inputs: &[Option<&Tensor>]) -> Option<Tensor> {
+    let x = (*inputs.first()?)?;
+    let input = |index: usize, name: &str, default: i64| -> Option<i64> {
+        match inputs.get(index).copied().flatten() {
+            Some(tensor) => tensor.as_ints()?.first().copied(),
+            None => Some(attributes.ints(name).and_then(|values| values.first().copied()).unwrap_or(default)),
+        }
+    };
+    let (start, end) = (input(1, "starts", 0)?, input(2, "ends", i64::MAX)?);
+    let (axis, step) = (input(3, "axes", 0)?, input(4, "steps", 1)?);
+    let single =
+        (1..5).all(|index| inputs.get(index).copied().flatten().is_none_or(|tensor| tensor.len() == 1));
+    if axis != 0 || !single || step == 0 || x.dims.is_empty() {
+        return None;
+    }
+    let rows = x.dims[0] as i64;
+    let wrap = |at: i64| if at < 0 { at.saturating_add(rows) } else { at };
+    let (low, high) = if step > 0 { (0, rows) } else { (-1, rows - 1) };
+    let (start, end) = (wrap(start).clamp(low, high).max(0), wrap(end).clamp(low, high));
+    let mut picked = Vec::new();
+    let mut at = start;
+    while (step > 0 && at < end) || (step < 0 && at > end) {
+        picked.push(at as usize);
+        at = at.saturating_add(step);
+    }
+    let width = x.len() / x.dims[0].max(1);
+    let index: Vec<usize> = picked.iter().flat_map(|row| row * width..(row + 1) * width).collect();
+    let mut dims = x.dims.clone();
+    dims[0] = picked.len();
+    pick(x, dims, &index)
+}
+
+/// Of a matrix.
+fn transpose(attributes: &Attributes<'_>, x: &Tensor) -> Option<Tensor> {
+    let [rows, columns] = x.dims[..] else { return None };
+    if attributes.ints("perm").is_some_and(|perm| perm != [1, 0]) {
+        return None;
+    }
+    let index: Vec<usize> = (0..columns).flat_map(|c| (0..rows).map(move |r| r * columns + c)).collect();
+    pick(x, vec![columns, rows], &index)
+}
+
+/// Of single values of a vector.
+fn gather(attributes: &Attributes<'_>, x: &Tensor, at: &[i64]) -> Option<Tensor> {
+    if x.dims.len() != 1 || attributes.int("axis", 0) != 0 {
+        return None;
+    }
+    let rows = x.len() as i64;
+    let index: Vec<usize> =
+        at.iter().map(|&i| usize::try_from(if i < 0 { i + rows } else { i }).ok()).collect::<Option<_>>()?;
+    pick(x, vec![index.len()], &index)
+}

@@ -1,0 +1,147 @@
+"""Makes the small ONNX files of this folder and ONNX Runtime's value of every layer.
+
+    python -m pip install numpy onnx onnxruntime
+    python make.py
+
+Each NAME.onnx gets a NAME.safetensors with the tensor `input` and one tensor per layer under the layer's name; a layer
+with a batch norm behind it that folds stands with the batch norm's value. Weights and inputs are random from
+a fixed seed; no one else's weights are in them.
+"""
+
+import pathlib
+import sys
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+from onnx_reference import reference, save
+
+HERE = pathlib.Path(__file__).parent
+RANDOM = np.random.default_rng(2020_07)
+
+
+class Net:
+    """Nodes and weights under construction."""
+
+    def __init__(self, rank):
+        self.rank, self.nodes, self.weights = rank, [], []
+
+    def weight(self, name, array):
+        self.weights.append(numpy_helper.from_array(np.asarray(array), name))
+        return name
+
+    def add(self, op, inputs, name, **attributes):
+        self.nodes.append(helper.make_node(op, inputs, [name + ".out"], name=name, **attributes))
+        return name + ".out"
+
+    def conv(self, x, name, inputs, outputs, kernel=3, transposed=False, bias=True, **attributes):
+        kernel = [kernel] * self.rank if isinstance(kernel, int) else kernel
+        shape = ([inputs, outputs] if transposed else [outputs, inputs]) + kernel
+        scale = 1 / np.sqrt(inputs * np.prod(kernel))
+        names = [x, self.weight(name + ".w", (RANDOM.normal(size=shape) * scale).astype(np.float32))]
+        if bias:
+            names.append(self.weight(name + ".b", RANDOM.normal(size=outputs).astype(np.float32) * 0.1))
+        return self.add("ConvTranspose" if transposed else "Conv", names, name, **attributes)
+
+    def batch_norm(self, x, name, channels):
+        parts = [RANDOM.uniform(0.5, 2, channels), RANDOM.normal(size=channels), RANDOM.normal(size=channels) * 0.1,
+                 RANDOM.uniform(0.1, 2, channels)]
+        names = [self.weight(f"{name}.{i}", part.astype(np.float32)) for i, part in enumerate(parts)]
+        return self.add("BatchNormalization", [x] + names, name, epsilon=1e-3)
+
+    def model(self, output, shape, out_shape, kind=TensorProto.FLOAT, opset=17):
+        graph = helper.make_graph(
+            self.nodes, "net",
+            [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)],
+            [helper.make_tensor_value_info(output, kind, out_shape)], self.weights)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], producer_name="bunet tests")
+        model.ir_version = 8
+        onnx.checker.check_model(model)
+        return model
+
+
+def unet_2d():
+    """Batch norm everywhere, average pooling, skip, a scaled input, softmax and argmax at the end."""
+    net = Net(2)
+    x = net.add("Div", ["image", net.weight("range", np.float32([2.0]))], "scale")
+    x = net.add("Relu", [net.batch_norm(net.conv(x, "enc", 1, 3, pads=[1] * 4, bias=False), "enc.bn", 3)], "enc.relu")
+    skip = x
+    x = net.add("AveragePool", [x], "pool", kernel_shape=[2, 2], strides=[2, 2], count_include_pad=1)
+    x = net.add("Relu", [net.batch_norm(net.conv(x, "mid", 3, 4, pads=[1] * 4), "mid.bn", 4)], "mid.relu")
+    x = net.batch_norm(net.conv(x, "up", 4, 3, kernel=2, transposed=True, strides=[2, 2]), "up.bn", 3)
+    x = net.add("Concat", [skip, x], "join", axis=1)
+    x = net.conv(x, "score", 6, 3, kernel=1)
+    x = net.add("Softmax", [x], "softmax", axis=1)
+    x = net.add("ArgMax", [x], "argmax", axis=1, keepdims=0)
+    return net.model(x, ["batch", 1, 6, 8], ["batch", 6, 8], TensorProto.INT64), (1, 1, 6, 8)
+
+
+def odd_3d():
+    """Strides, dilation, uneven padding, squares, residual, padded max pooling, output padding, one channel."""
+    net = Net(3)
+    x = net.conv("image", "a", 2, 3, kernel=[3, 2, 3], strides=[1, 2, 1], dilations=[1, 1, 2], pads=[1, 0, 2, 0, 1, 1])
+    x = net.add("Mul", [x, x], "a.square")
+    y = net.conv(x, "b", 3, 3, pads=[1] * 6)
+    y = net.add("Pow", [y, net.weight("two", np.float32(2))], "b.square")
+    x = net.add("Add", [x, y], "residual")
+    x = net.batch_norm(x, "apart", 3)
+    x = net.add("MaxPool", [x], "pool", kernel_shape=[3, 3, 3], strides=[2, 2, 2], pads=[1] * 6)
+    x = net.conv(x, "up", 3, 2, transposed=True, strides=[2, 1, 2], pads=[1, 0, 1, 1, 1, 0], output_padding=[1, 0, 1])
+    x = net.conv(x, "score", 2, 1, kernel=1)
+    x = net.add("Sigmoid", [x], "sigmoid")
+    return net.model(x, [1, 2, 5, 6, 7], list("ncdhw")), (1, 2, 5, 6, 7)
+
+
+def chain_1d():
+    """One axis of open extent, chains of constants around a padding by nothing, a sidecar's worth of doubles."""
+    net = Net(1)
+    x = net.conv("image", "a", 1, 4, kernel=5, pads=[2, 2])
+    net.nodes.append(helper.make_node("Constant", [], ["len"], value=numpy_helper.from_array(np.int64([4]))))
+    zeros = net.add("ConstantOfShape", ["len"], "zeros", value=numpy_helper.from_array(np.int64([0])))
+    net.nodes.append(helper.make_node("Constant", [], ["pair"], value=numpy_helper.from_array(np.int64([0, 0]))))
+    both = net.add("Concat", ["pair", zeros], "both", axis=0)
+    table = net.add("Reshape", [both, net.weight("shape", np.int64([-1, 2]))], "table")
+    for name, value in [("start", -1), ("end", -(2**63) + 1), ("axis", 0), ("step", -1)]:
+        net.weight(name, np.int64([value]))
+    back = net.add("Slice", [table, "start", "end", "axis", "step"], "back")
+    turned = net.add("Transpose", [back], "turned", perm=[1, 0])
+    flat = net.add("Cast", [net.add("Reshape", [turned, net.weight("flat", np.int64([-1]))], "flatten")], "cast", to=7)
+    x = net.add("Pad", [x, flat], "pad", mode="constant")
+    x = net.add("Dropout", [net.add("Relu", [x], "a.relu")], "dropout")
+    x = net.add("Identity", [net.conv(x, "score", 4, 2, kernel=1)], "same")
+    return net.model(x, [1, 1, "length"], list("ncw")), (1, 1, 11)
+
+
+def refused():
+    """Nothing here runs blindly."""
+    net = Net(2)
+    x = net.conv("image", "grouped", 1, 4, pads=[1] * 4, group=2)
+    x = net.conv("image", "first", 2, 4, pads=[1] * 4)
+    ones = net.weight("ones", np.ones(4, np.float32))
+    x = net.add("InstanceNormalization", [x, ones, ones], "norm")
+    x = net.add("LeakyRelu", [x], "leaky")
+    x = net.add("PRelu", [x, net.weight("slope", np.float32([[[0.1]]]))], "prelu")
+    x = net.add("AveragePool", [x], "pool", kernel_shape=[3, 3], pads=[1] * 4)
+    x = net.add("Resize", [x, "", net.weight("twice", np.float32([1, 1, 2, 2]))], "resize", mode="nearest")
+    x = net.conv(x, "score", 4, 2, kernel=1)
+    return net.model(x, [1, 2, 4, 4], list("nchw")), None
+
+
+def main():
+    for make in (unet_2d, odd_3d, chain_1d, refused):
+        model, shape = make()
+        path = HERE / f"{make.__name__}.onnx"
+        onnx.save(model, path)
+        if shape is not None:
+            image = RANDOM.normal(size=shape).astype(np.float32)
+            save(path.with_suffix(".safetensors"), reference(path, image))
+    model, shape = unet_2d()
+    onnx.save(model, HERE / "sidecar.onnx", save_as_external_data=True, location="sidecar.data", size_threshold=0)
+    image = RANDOM.normal(size=shape).astype(np.float32)
+    save(HERE / "sidecar.safetensors", reference(HERE / "sidecar.onnx", image))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,234 @@
+//! ONNX import: layer by layer against ONNX Runtime's values, refusals, and damaged or hostile files.
+//!
+//! The small files in `data/` and their values were made by `data/make.py`. The large comparison runs where trained
+//! models lie in `$BUNET_SHARED/models` (by default `../shared` beside the project) and `onnx_reference.py` has left
+//! their values in `$BUNET_ORT`.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail loudly")]
+
+use models::onnx::{ImportOptions, OnnxError, import, import_bytes};
+use models::{FloatModel, Op, Window};
+use ndarray::Array4;
+use safetensors::SafeTensors;
+use std::path::{Path, PathBuf};
+
+fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+}
+
+fn shape(extents: &[usize]) -> ImportOptions {
+    ImportOptions { input_shape: (!extents.is_empty()).then(|| extents.to_vec()) }
+}
+
+/// A stored value `[1, channels, …]` or `[1, …]` as the graph shapes it.
+fn stored(values: &SafeTensors<'_>, name: &str, like: [usize; 4]) -> Option<Array4<f32>> {
+    let bytes = values.tensor(name).ok()?.data().to_vec();
+    let floats = bytes.chunks_exact(4).map(|chunk| f32::from_le_bytes(chunk.try_into().unwrap())).collect();
+    Some(Array4::from_shape_vec(like, floats).unwrap())
+}
+
+/// Compares every layer with its stored value; returns how many there were.
+fn compare(model: &FloatModel, values: &Path) -> usize {
+    let bytes = std::fs::read(values).unwrap();
+    let stored_values = SafeTensors::deserialize(&bytes).unwrap();
+    let image = stored(&stored_values, "input", model.graph.node(0).shape.to_array()).unwrap();
+    let mut compared = 0;
+    for (node, found) in model.graph.nodes().iter().zip(model.run_all(&image).unwrap()) {
+        let Some(expected) = stored(&stored_values, &node.name, node.shape.to_array()) else { continue };
+        let largest = expected.iter().fold(0.0_f32, |max, value| max.max(value.abs()));
+        let error = expected.iter().zip(&found).fold(0.0_f32, |max, (a, b)| max.max((a - b).abs()));
+        let different = expected.iter().zip(&found).filter(|(a, b)| a != b).count();
+        match node.op {
+            // A label may turn where scores are tied but for rounding.
+            Op::ArgMax => {
+                assert!(different * 1000 <= found.len(), "{}: {different} labels differ", node.name)
+            }
+            _ => assert!(error <= 2e-5 * largest.max(1.0), "{}: off by {error} of {largest}", node.name),
+        }
+        compared += 1;
+    }
+    compared
+}
+
+#[test]
+fn layers_equal_onnx_runtime() {
+    let nodes = |name: &str, extents: &[usize]| {
+        let model = import(&data(&format!("{name}.onnx")), &shape(extents)).unwrap();
+        let compared = compare(&model, &data(&format!("{name}.safetensors")));
+        let kinds: Vec<&str> = model.graph.nodes().iter().map(|node| node.op.kind()).collect();
+        (kinds.join(" "), compared)
+    };
+    let unet = "input conv conv relu avg_pool conv relu conv_transpose concat conv argmax";
+    assert_eq!(nodes("unet_2d", &[]), (unet.into(), 11));
+    assert_eq!(nodes("sidecar", &[6, 8]), (unet.into(), 11));
+    let odd = "input conv square conv square add conv max_pool conv_transpose conv threshold";
+    assert_eq!(nodes("odd_3d", &[]), (odd.into(), 10));
+    assert_eq!(nodes("chain_1d", &[11]), ("input conv relu conv argmax".into(), 4));
+}
+
+#[test]
+fn trained_models_equal_onnx_runtime() {
+    let shared = std::env::var_os("BUNET_SHARED")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"), PathBuf::from);
+    for name in ["em_relu", "em_hybrid", "hip_relu", "hip_hybrid"] {
+        let model = shared.join("models").join(format!("{name}.onnx"));
+        let values = std::env::var_os("BUNET_ORT")
+            .map(|folder| PathBuf::from(folder).join(format!("{name}.safetensors")));
+        match values.filter(|values| values.exists() && model.exists()) {
+            Some(values) => {
+                let model = import(&model, &ImportOptions::default()).unwrap();
+                let compared = compare(&model, &values);
+                println!("{name}: {compared} layers equal ONNX Runtime");
+                assert_eq!(compared, model.graph.nodes().len() - 1);
+            }
+            None => println!("skipped: {} or its values in $BUNET_ORT are absent", model.display()),
+        }
+    }
+}
+
+#[test]
+fn exports_of_others_import_or_are_refused_with_advice() {
+    let shared = std::env::var_os("BUNET_SHARED")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"), PathBuf::from);
+    let folder = shared.join("data/onnx");
+    if !folder.exists() {
+        println!("skipped: {} is absent", folder.display());
+        return;
+    }
+    let refused = |name: &str| match import(&folder.join(name), &ImportOptions::default()) {
+        Err(OnnxError::Unsupported { refusals, .. }) => {
+            refusals.into_iter().map(|refusal| refusal.operator).collect()
+        }
+        Err(other) => panic!("{name}: {other}"),
+        Ok(_) => Vec::new(),
+    };
+    let none: Vec<String> = Vec::new();
+    for name in [
+        "m_BasicUNet_BATCH___softmax_argmax_2D_dynamo",
+        "m_BasicUNet_BATCH___softmax_argmax_2D_ts",
+        "m_MONAI_BasicUNet_BATCH_RELU_2D_dynamo",
+        "m_MONAI_BasicUNet_BATCH_RELU_2D_ts",
+        "m_MONAI_BasicUNet_BATCH_RELU_3D_dynamo",
+        "m_MONAI_BasicUNet_BATCH_RELU_3D_ts",
+    ] {
+        assert_eq!(refused(&format!("monai_exports/{name}.onnx")), none, "{name}");
+    }
+    assert_eq!(refused("sentinel_cloud/unet.onnx"), none);
+    let default = refused("monai_exports/m_MONAI_BasicUNet_default_3D_dynamo.onnx");
+    assert_eq!(default.iter().filter(|&operator| operator == "InstanceNormalization").count(), 18);
+    assert_eq!(default.iter().filter(|&operator| operator == "LeakyRelu").count(), 18);
+    assert_eq!(refused("monai_exports/m_nnUNet_PlainConvUNet_2D_dynamo.onnx").len(), 20);
+}
+
+#[test]
+fn all_refused_layers_are_named_with_reason_and_remedy() {
+    let error = import(&data("refused.onnx"), &ImportOptions::default()).unwrap_err();
+    let OnnxError::Unsupported { refusals, .. } = &error else { panic!("{error}") };
+    let layers: Vec<&str> = refusals.iter().map(|refusal| refusal.layer.as_str()).collect();
+    assert_eq!(layers, ["grouped", "norm", "leaky", "prelu", "pool", "resize"]);
+    let text = error.to_string();
+    for words in
+        ["2 groups", "batch norm", "count_include_pad=True", "transposed convolution", "6 of its layers"]
+    {
+        assert!(text.contains(words), "{words} in {text}");
+    }
+}
+
+#[test]
+fn batch_norm_folds_only_into_a_layer_that_nothing_else_reads() {
+    let model = import(&data("odd_3d.onnx"), &ImportOptions::default()).unwrap();
+    let apart = model.graph.nodes().iter().find(|node| node.name == "apart").unwrap();
+    assert_eq!(apart.op, Op::Conv { window: Window::dense([1; 3], [0; 3]), channels: 3 });
+    let folded = import(&data("unet_2d.onnx"), &ImportOptions::default()).unwrap();
+    assert!(folded.graph.nodes().iter().all(|node| !node.name.ends_with(".bn")));
+}
+
+#[test]
+fn open_extents_must_be_stated() {
+    let error = import(&data("chain_1d.onnx"), &ImportOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("`image` has shape 1×1×length") && error.contains("--input-shape 64"), "{error}");
+    assert!(import(&data("chain_1d.onnx"), &shape(&[3, 4, 5])).is_err());
+    let wide = import(&data("unet_2d.onnx"), &shape(&[1, 16, 32])).unwrap();
+    assert_eq!(wide.graph.node(0).shape.dims, [1, 16, 32]);
+    let odd = import(&data("unet_2d.onnx"), &shape(&[5, 7])).unwrap_err().to_string();
+    assert!(odd.contains("layer `join`") && odd.contains("differ in extent"), "{odd}");
+    assert!(import(&data("unet_2d.onnx"), &shape(&[usize::MAX, 2])).is_err());
+}
+
+#[test]
+fn files_that_cannot_be_read_are_named() {
+    let missing = import(Path::new("no/such.onnx"), &ImportOptions::default()).unwrap_err();
+    assert!(matches!(&missing, OnnxError::Io { .. }) && missing.to_string().contains("no/such.onnx"));
+    for bytes in [&b"not a model at all"[..], b"", &[0x3a, 0xff, 0xff, 0xff, 0xff, 0x0f]] {
+        let error = import_bytes(Path::new("garbage.onnx"), bytes, &ImportOptions::default()).unwrap_err();
+        assert!(matches!(error, OnnxError::Field { .. }), "{error}");
+        assert!(error.to_string().starts_with("garbage.onnx: "), "{error}");
+    }
+}
+
+/// Every truncation is an error; every flipped bit is an error or another valid network, never a panic.
+#[test]
+fn damaged_files_never_panic() {
+    for (name, extents) in
+        [("unet_2d", &[6, 8][..]), ("chain_1d", &[11]), ("odd_3d", &[5, 6, 7]), ("refused", &[])]
+    {
+        let path = data(&format!("{name}.onnx"));
+        let bytes = std::fs::read(&path).unwrap();
+        for length in (0..bytes.len()).step_by(7) {
+            // A cut between two fields of the model leaves a shorter valid file; what it lacks must then be missed.
+            let Ok(model) = import_bytes(&path, &bytes[..length], &shape(extents)) else { continue };
+            let whole = import_bytes(&path, &bytes, &shape(extents)).unwrap();
+            assert_eq!(model, whole, "{name} cut to {length} bytes");
+        }
+        for bit in (0..bytes.len() * 8).step_by(5) {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(model) = import_bytes(&path, &flipped, &shape(extents)) {
+                model.check().unwrap();
+            }
+        }
+    }
+}
+
+/// A copy of the sidecar model in a folder of its own, its location replaced by one of the same length.
+fn with_location(folder: &Path, location: &str) -> Result<FloatModel, OnnxError> {
+    let mut bytes = std::fs::read(data("sidecar.onnx")).unwrap();
+    let stated = b"sidecar.data";
+    assert_eq!(location.len(), stated.len());
+    for at in 0..bytes.len() - stated.len() {
+        if &bytes[at..at + stated.len()] == stated {
+            bytes[at..at + stated.len()].copy_from_slice(location.as_bytes());
+        }
+    }
+    let file = folder.join("model.onnx");
+    std::fs::write(&file, bytes).unwrap();
+    import(&file, &shape(&[6, 8]))
+}
+
+#[test]
+fn sidecars_stay_below_the_models_folder() {
+    let outer = tempfile::tempdir().unwrap();
+    let folder = outer.path().join("inner");
+    std::fs::create_dir(&folder).unwrap();
+    let sidecar = std::fs::read(data("sidecar.data")).unwrap();
+    std::fs::write(outer.path().join("outer.dat"), &sidecar).unwrap();
+    std::fs::write(folder.join("beside__.dat"), &sidecar).unwrap();
+    std::fs::write(folder.join("tooshort.dat"), &sidecar[..100]).unwrap();
+    with_location(&folder, "beside__.dat").unwrap();
+    for (location, words) in [
+        ("../outer.dat", "without `..`"),
+        ("/etc/passwd0", "without `..`"),
+        ("no/such.file", "no/such.file"),
+        ("tooshort.dat", "reach beyond"),
+        ("b\\side__.dat", "relative path"),
+    ] {
+        let error = with_location(&folder, location).unwrap_err().to_string();
+        assert!(error.contains(words) && error.contains("external_data"), "{location}: {error}");
+    }
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(outer.path().join("outer.dat"), folder.join("linked__.dat")).unwrap();
+        let error = with_location(&folder, "linked__.dat").unwrap_err().to_string();
+        assert!(error.contains("below the model's folder"), "{error}");
+    }
+}
