@@ -16,6 +16,7 @@ use crate::multiply::Layout;
 use crate::party::Party;
 use crate::pool::coordinates;
 use crate::ring::Ring;
+use crate::ring::sealed::Element;
 use crate::share::Shares;
 use models::{Dims, Shape, Window};
 
@@ -83,6 +84,47 @@ impl Conv {
     }
 }
 
+/// The same passes on plain numbers, added to `z`: for the twins of training in the clear.
+impl Conv {
+    /// A batch of outputs that so far are their channel's bias.
+    pub(crate) fn spread_bias<T: Element>(&self, bias: &[T]) -> Vec<T> {
+        spread(self.batch, self.output, bias)
+    }
+
+    /// The sum of a batch of outputs, per channel.
+    pub(crate) fn sum_channels<T: Element>(&self, outputs: &[T]) -> impl Iterator<Item = T> {
+        let mut sums = vec![T::default(); self.output.channels];
+        for (i, voxels) in outputs.chunks(self.output.volume()).enumerate() {
+            let sum = &mut sums[i % self.output.channels];
+            *sum = voxels.iter().fold(*sum, |sum, &x| sum.plus(x));
+        }
+        sums.into_iter()
+    }
+
+    pub(crate) fn add_forward<T: Element>(&self, z: &mut [T], x: &[T], weights: &[T]) {
+        self.forward.product(z, weights, &self.padding.pad_side(x));
+    }
+
+    pub(crate) fn add_backward<T: Element>(&self, z: &mut [T], gradient: &[T], weights: &[T]) {
+        let (layout, padding) = self.backward();
+        layout.product(z, weights, &padding.pad_side(gradient));
+    }
+
+    pub(crate) fn add_weight_gradient<T: Element>(&self, z: &mut [T], x: &[T], gradient: &[T]) {
+        self.by_weight().product(z, gradient, &self.padding.pad_side(x));
+    }
+
+    /// This party's additive share of the gradient of the weights.
+    pub(crate) fn add_weight_gradient_share<R: Ring>(
+        &self,
+        z: &mut [R],
+        x: &Shares<R>,
+        gradient: &Shares<R>,
+    ) {
+        self.by_weight().accumulate(z, gradient, &self.padding.pad(x));
+    }
+}
+
 impl Party {
     /// Convolution, bias at the scale of the product, truncation by `shift`. Two rounds; one for shift 0.
     ///
@@ -100,7 +142,7 @@ impl Party {
             weights.len() == plan.weights() && bias.len() == plan.output.channels,
             "weights of another layer"
         );
-        let mut z = biased(plan.batch, plan.output, bias);
+        let mut z = plan.spread_bias(&bias.own);
         plan.forward.accumulate(&mut z, weights, &plan.padding.pad(x));
         self.reshare_truncated(z, shift)
     }
@@ -128,7 +170,7 @@ impl Party {
         shift: u32,
     ) -> Result<Shares<R>, Error> {
         let mut z = vec![R::default(); plan.weights()];
-        plan.by_weight().accumulate(&mut z, gradient, &plan.padding.pad(x));
+        plan.add_weight_gradient_share(&mut z, x, gradient);
         self.reshare_truncated(z, shift)
     }
 
@@ -141,7 +183,7 @@ impl Party {
         bias: &Shares<R>,
         shift: u32,
     ) -> Result<Shares<R>, Error> {
-        let mut z = biased(1, plan.output, bias);
+        let mut z = spread(1, plan.output, &bias.own);
         let x = plan.padding.pad(x);
         plan.phases.iter().for_each(|phase| phase.accumulate(&mut z, weights, &x));
         self.reshare_truncated(z, shift)
@@ -264,9 +306,9 @@ impl Padding {
         Shares { own: self.pad_side(&x.own), next: self.pad_side(&x.next) }
     }
 
-    fn pad_side<R: Ring>(&self, x: &[R]) -> Vec<R> {
+    fn pad_side<T: Element>(&self, x: &[T]) -> Vec<T> {
         let [depth, height, width] = self.input.dims;
-        let mut padded = vec![R::default(); self.batch * self.input.channels * self.volume()];
+        let mut padded = vec![T::default(); self.batch * self.input.channels * self.volume()];
         for (i, line) in x.chunks_exact(width).enumerate() {
             let (channel, d, h) = (i / height / depth, i / height % depth, i % height);
             let at = self.offset([d + self.before[0], h + self.before[1], self.before[2]]);
@@ -285,9 +327,9 @@ fn batch_offsets(batch: usize, shape: Shape) -> Vec<usize> {
     (0..batch).flat_map(|n| (0..shape.volume()).map(move |i| n * shape.len() + i)).collect()
 }
 
-/// This party's additive share of an output that so far is its bias.
-fn biased<R: Ring>(batch: usize, output: Shape, bias: &Shares<R>) -> Vec<R> {
-    let image = bias.own.iter().flat_map(|&b| std::iter::repeat_n(b, output.volume()));
+/// A batch of outputs that so far are their channel's bias. Own components of a bias give additive shares.
+fn spread<T: Element>(batch: usize, output: Shape, bias: &[T]) -> Vec<T> {
+    let image = bias.iter().flat_map(|&b| std::iter::repeat_n(b, output.volume()));
     (0..batch).flat_map(|_| image.clone()).collect()
 }
 

@@ -14,37 +14,36 @@
 //! Error: relative 2^-20 plus one unit for the first two, 2^-15 absolute for the logarithm; exponential 0.4 % relative
 //! at −8 and 2·10^-4 at −4, below 2^-14 absolute throughout. Constant time: yes.
 
-use crate::error::Error;
-use crate::party::Party;
-use crate::share::{Bits, Shares};
+use crate::arithmetic::{Arithmetic, Vector};
 
 /// Fractional bits of normalised values.
 const GUARD: u32 = 24;
 
 /// What softmax leaves behind for the loss.
-pub struct Softmax {
+pub struct Softmax<V> {
     /// Probabilities `[row, class]`, f fractional bits.
-    pub probabilities: Shares<u64>,
+    pub probabilities: V,
     /// z − max z, `[row, class]`.
-    pub shifted: Shares<u64>,
+    pub shifted: V,
     /// Σ exp(z − max z) per row.
-    pub sums: Shares<u64>,
+    pub sums: V,
 }
 
-impl Party {
+/// Functions of fixed-point vectors, for every [`Arithmetic`].
+pub trait Functions: Arithmetic {
     /// 2^(2f)/x: the reciprocal of x/2^f, for 0 < x < 2^`bits`.
     ///
     /// # Panics
     /// Unless f < `bits` ≤ 36 and 2f ≤ `bits` + 23.
-    pub fn reciprocal(&mut self, x: &Shares<u64>, frac: u32, bits: u32) -> Result<Shares<u64>, Error> {
+    fn reciprocal(&mut self, x: &Self::Vector, frac: u32, bits: u32) -> Result<Self::Vector, Self::Error> {
         assert!(bits > frac && bits <= 36 && 2 * frac < GUARD + bits, "{bits} bits, {frac} fractional");
-        let [c, v, _] = self.normalise(x, bits, &|_| 0)?;
+        let [c, v, _] = normalise(self, x, bits, &|_| 0)?;
         let mut w = self.add_public(&c.scale(2u64.wrapping_neg()), guarded(2.9142));
         let mut e = self.mul_fixed(&c, &w, GUARD)?;
         e = self.add_public(&e.scale(1u64.wrapping_neg()), guarded(1.0));
         for step in 0..3 {
-            let both = Shares::concat([&w, &e]);
-            let times = Shares::concat([&e, &e]);
+            let both = Vector::concat([&w, &e]);
+            let times = Vector::concat([&e, &e]);
             let len = if step < 2 { both.len() } else { w.len() };
             let product = self.mul_fixed(&both.slice(0, len), &times.slice(0, len), GUARD)?;
             w = w.add(&product.slice(0, w.len()));
@@ -59,18 +58,18 @@ impl Party {
     ///
     /// # Panics
     /// Unless `bits` ≤ 58, f ≤ 40 and `out` ≤ 20.
-    pub fn inverse_sqrt(
+    fn inverse_sqrt(
         &mut self,
-        x: &Shares<u64>,
+        x: &Self::Vector,
         frac: u32,
         bits: u32,
         out: u32,
-    ) -> Result<Shares<u64>, Error> {
+    ) -> Result<Self::Vector, Self::Error> {
         assert!(bits <= 58 && frac <= 40 && out <= 20, "{bits} bits, {frac} and {out} fractional");
         let scale_bits = 24.min(60 - GUARD - frac / 2 - 1);
         let exponent = |j: u32| (f64::from(frac) - f64::from(j) - 1.0) / 2.0;
         let scale = |j: u32| (exponent(j) + f64::from(scale_bits)).exp2().round() as u64;
-        let [c, _, scale] = self.normalise(x, bits, &scale)?;
+        let [c, _, scale] = normalise(self, x, bits, &scale)?;
         let slope = self.truncate(&c.scale(guarded(0.8062)), GUARD)?;
         let mut y = self.add_public(&slope.scale(1u64.wrapping_neg()), guarded(1.7908));
         for _ in 0..3 {
@@ -86,22 +85,22 @@ impl Party {
     ///
     /// # Panics
     /// Unless f ≤ 24 and `bits` ≤ 36.
-    pub fn ln(&mut self, x: &Shares<u64>, frac: u32, bits: u32) -> Result<Shares<u64>, Error> {
+    fn ln(&mut self, x: &Self::Vector, frac: u32, bits: u32) -> Result<Self::Vector, Self::Error> {
         assert!(frac <= GUARD && bits <= 36, "{bits} bits, {frac} fractional");
         let unit = f64::from(1 << frac);
         let exponent =
             |j: u32| ((f64::from(j + 1) - f64::from(frac)) * std::f64::consts::LN_2 * unit).round() as i64;
-        let [c, _, exponent] = self.normalise(x, bits, &|j| exponent(j) as u64)?;
+        let [c, _, exponent] = normalise(self, x, bits, &|j| exponent(j) as u64)?;
         let u = self.truncate(&c.scale(guarded(4.0 / 3.0)), GUARD)?;
         let u1 = self.add_public(&u, guarded(-1.0));
         let u2 = self.square_fixed(&u1, GUARD)?;
         let len = u1.len();
-        let u34 = self.mul_fixed(&Shares::concat([&u1, &u2]), &Shares::concat([&u2, &u2]), GUARD)?;
-        let low = Shares::concat([&u1, &u2, &u34]);
+        let u34 = self.mul_fixed(&Vector::concat([&u1, &u2]), &Vector::concat([&u2, &u2]), GUARD)?;
+        let low = Vector::concat([&u1, &u2, &u34]);
         let fourth = u34.slice(len, len);
-        let high = self.mul_fixed(&low, &Shares::concat([&fourth; 4]), GUARD)?;
-        let powers = Shares::concat([&low, &high]);
-        let mut sum = Shares::zeros(len);
+        let high = self.mul_fixed(&low, &Vector::concat([&fourth; 4]), GUARD)?;
+        let powers = Vector::concat([&low, &high]);
+        let mut sum = Self::Vector::zeros(len);
         for k in 0..8 {
             let sign = if k % 2 == 0 { 1.0 } else { -1.0 };
             sum = sum.add(&powers.slice(k * len, len).scale(guarded(sign / (k + 1) as f64)));
@@ -115,10 +114,10 @@ impl Party {
     ///
     /// # Panics
     /// Unless f ≤ 19.
-    pub fn exp_negative(&mut self, x: &Shares<u64>, frac: u32, bits: u32) -> Result<Shares<u64>, Error> {
+    fn exp_negative(&mut self, x: &Self::Vector, frac: u32, bits: u32) -> Result<Self::Vector, Self::Error> {
         assert!(frac <= GUARD - 5, "{frac} fractional bits");
         let floor = 16u64 << frac;
-        let (above, _) = self.relu(&self.add_public(x, floor), bits)?;
+        let above = self.clip(&self.add_public(x, floor), bits)?;
         let y = self.add_public(&above, floor.wrapping_neg()).scale(1 << (GUARD - 5 - frac));
         let sixth = self.truncate(&y.scale(guarded(1.0 / 6.0)), GUARD)?;
         let square = self.square_fixed(&y, GUARD)?;
@@ -132,50 +131,44 @@ impl Party {
     }
 
     /// Softmax of each row of `[row, class]`; differences of two scores have `bits` bits.
-    pub fn softmax(
+    fn softmax(
         &mut self,
-        z: &Shares<u64>,
+        z: &Self::Vector,
         classes: usize,
         frac: u32,
         bits: u32,
-    ) -> Result<Softmax, Error> {
+    ) -> Result<Softmax<Self::Vector>, Self::Error> {
         let rows = z.len() / classes;
         let column = |c: usize| (0..rows).map(|r| r * classes + c).collect::<Vec<_>>();
         let columns: Vec<_> = (0..classes).map(|c| z.gather(&column(c))).collect();
-        let (largest, _) = self.maximum(&columns, bits)?;
+        let largest = self.largest(&columns, bits)?;
         let spread: Vec<usize> = (0..z.len()).map(|i| i / classes).collect();
         let shifted = z.sub(&largest.gather(&spread));
         let exp = self.exp_negative(&shifted, frac, bits)?;
-        let sums = (0..classes).fold(Shares::zeros(rows), |sum, c| sum.add(&exp.gather(&column(c))));
+        let sums = (0..classes).fold(Self::Vector::zeros(rows), |sum, c| sum.add(&exp.gather(&column(c))));
         let sum_bits = frac + 1 + usize::BITS - classes.leading_zeros();
         let inverse = self.reciprocal(&sums, frac, sum_bits.max(2 * frac - GUARD + 1))?;
         let probabilities = self.mul_fixed(&exp, &inverse.gather(&spread), frac)?;
         Ok(Softmax { probabilities, shifted, sums })
     }
+}
 
-    /// c = x/2^(t+1) ∈ [½, 1) with GUARD fractional bits for t the leading bit of x, 2^(bits−1−t), and `table(t)`.
-    fn normalise(
-        &mut self,
-        x: &Shares<u64>,
-        bits: u32,
-        table: &dyn Fn(u32) -> u64,
-    ) -> Result<[Shares<u64>; 3], Error> {
-        let planes = self.decompose(x, bits)?;
-        let tops: Bits = self.or_from_top(&planes)?;
-        // Bit t of x is where the ORs step from 0 to 1 downwards: a table of t is a sum of its differences.
-        let differences = |f: &dyn Fn(u32) -> u64| -> Vec<u64> {
-            (0..bits).map(|j| f(j).wrapping_sub(if j > 0 { f(j - 1) } else { 0 })).collect()
-        };
-        let up = differences(&|j| 1 << (bits - 1 - j));
-        let [up, looked_up] = <[_; 2]>::try_from(self.weighted(&tops, &[up, differences(table)])?)
-            .unwrap_or_else(|_| unreachable!("two weightings give two sums"));
-        let c = if bits > GUARD {
-            self.mul_fixed(x, &up, bits - GUARD)?
-        } else {
-            self.mul(x, &up)?.scale(1 << (GUARD - bits))
-        };
-        Ok([c, up, looked_up])
-    }
+impl<A: Arithmetic> Functions for A {}
+
+/// c = x/2^(t+1) ∈ [½, 1) with GUARD fractional bits for t the leading bit of x, 2^(bits−1−t), and `table(t)`.
+fn normalise<A: Arithmetic>(
+    arithmetic: &mut A,
+    x: &A::Vector,
+    bits: u32,
+    table: &dyn Fn(u32) -> u64,
+) -> Result<[A::Vector; 3], A::Error> {
+    let [up, looked_up] = arithmetic.by_leading_bit(x, bits, [&|j| 1 << (bits - 1 - j), table])?;
+    let c = if bits > GUARD {
+        arithmetic.mul_fixed(x, &up, bits - GUARD)?
+    } else {
+        arithmetic.mul_fixed(x, &up, 0)?.scale(1 << (GUARD - bits))
+    };
+    Ok([c, up, looked_up])
 }
 
 /// A constant with GUARD fractional bits.
@@ -186,7 +179,10 @@ fn guarded(value: f64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
     use crate::local::{deal, run};
+    use crate::party::Party;
+    use crate::share::Shares;
     use prg::Seed;
 
     const FRAC: u32 = 16;

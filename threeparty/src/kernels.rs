@@ -1,6 +1,6 @@
 //! Wrapping integer matrix products over gathered operands, blocked and vectorised.
 //!
-//! Functionality: C += A·B modulo 2^32 or 2^64, where element (i, j) of each matrix is `data[rows[i] + cols[j]]`
+//! Functionality: C += A·B modulo 2^32 or 2^64 (and in `f32` for the float twin), where element (i, j) of each matrix is `data[rows[i] + cols[j]]`
 //! ([`Gather`]). Convolutions forward and backward, dense layers and transposed convolutions are such products over
 //! a zero-padded image: their im2col matrix is never stored, only one packed panel at a time.
 //!
@@ -9,7 +9,7 @@
 //! The micro-tile has an AVX-512 version (vpmullq needs AVX-512DQ), chosen at run time, and a portable twin.
 //! Constant time: no branch and no address depends on the data.
 
-use crate::ring::Ring;
+use crate::ring::sealed::Element;
 
 /// Rows of a micro-tile.
 pub(crate) const MR: usize = 4;
@@ -18,7 +18,8 @@ pub(crate) const NR: usize = 32;
 /// Inner dimension of a block.
 const KC: usize = 1024;
 
-type Tile<R> = crate::ring::sealed::Tile<R>;
+/// Accumulators of one micro-tile.
+pub(crate) type Tile<T> = [[T; NR]; MR];
 
 /// A matrix inside a slice: element (i, j) stands at `rows[i] + cols[j]`.
 #[derive(Clone, Copy)]
@@ -35,7 +36,13 @@ pub(crate) struct Gather<'a, R> {
 ///
 /// # Panics
 /// If the dimensions do not fit, or an offset lies outside its slice.
-pub(crate) fn gemm<R: Ring>(c: &mut [R], rows: &[usize], cols: &[usize], a: Gather<'_, R>, b: Gather<'_, R>) {
+pub(crate) fn gemm<R: Element>(
+    c: &mut [R],
+    rows: &[usize],
+    cols: &[usize],
+    a: Gather<'_, R>,
+    b: Gather<'_, R>,
+) {
     assert!(a.rows.len() == rows.len() && b.cols.len() == cols.len(), "output and operands differ in shape");
     assert!(a.cols.len() == b.rows.len(), "the inner dimensions differ");
     let inner = KC.min(a.cols.len());
@@ -56,7 +63,7 @@ pub(crate) fn gemm<R: Ring>(c: &mut [R], rows: &[usize], cols: &[usize], a: Gath
 }
 
 /// Packs A as `[tile][inner][MR]`, missing rows as zeros.
-fn pack_rows<R: Ring>(packed: &mut [R], a: Gather<'_, R>) {
+fn pack_rows<R: Element>(packed: &mut [R], a: Gather<'_, R>) {
     for (tile, rows) in packed.chunks_mut(MR * a.cols.len()).zip(a.rows.chunks(MR)) {
         for (column, &col) in tile.chunks_exact_mut(MR).zip(a.cols) {
             for (i, out) in column.iter_mut().enumerate() {
@@ -67,7 +74,7 @@ fn pack_rows<R: Ring>(packed: &mut [R], a: Gather<'_, R>) {
 }
 
 /// Packs a panel of B as `[inner][NR]`, missing columns as zeros.
-fn pack_panel<R: Ring>(packed: &mut [R], b: Gather<'_, R>) {
+fn pack_panel<R: Element>(packed: &mut [R], b: Gather<'_, R>) {
     let width = b.cols.len();
     let contiguous = b.cols.windows(2).all(|pair| pair[1] == pair[0] + 1);
     for (line, &row) in packed.chunks_exact_mut(NR).zip(b.rows) {
@@ -80,20 +87,25 @@ fn pack_panel<R: Ring>(packed: &mut [R], b: Gather<'_, R>) {
     }
 }
 
-fn scatter<R: Ring>(c: &mut [R], rows: &[usize], cols: &[usize], acc: &Tile<R>) {
+fn scatter<R: Element>(c: &mut [R], rows: &[usize], cols: &[usize], acc: &Tile<R>) {
     for (row, line) in rows.iter().zip(acc) {
         for (col, &value) in cols.iter().zip(line) {
             let out = &mut c[row + col];
-            *out = out.add(value);
+            *out = out.plus(value);
         }
     }
 }
 
 /// acc += a·b for packed `a: [inner][MR]` and `b: [inner][NR]`.
-fn tile_portable<R: Ring>(a: &[R], b: &[R], acc: &mut Tile<R>) {
+pub(crate) fn tile_portable<R: Element>(
+    a: &[R],
+    b: &[R],
+    acc: &mut Tile<R>,
+    times: impl Fn(R, R) -> R + Copy,
+) {
     for (a, b) in a.chunks_exact(MR).zip(b.chunks_exact(NR)) {
         for (line, &a) in acc.iter_mut().zip(a) {
-            line.iter_mut().zip(b).for_each(|(out, &b)| *out = out.add(a.mul(b)));
+            line.iter_mut().zip(b).for_each(|(out, &b)| *out = out.plus(times(a, b)));
         }
     }
 }
@@ -109,7 +121,7 @@ macro_rules! tiles {
                 unsafe { $vector(a, b, acc) };
                 return;
             }
-            tile_portable(a, b, acc);
+            tile_portable(a, b, acc, <$word>::wrapping_mul);
         }
 
         #[cfg(target_arch = "x86_64")]
@@ -171,6 +183,7 @@ tiles!(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ring::Ring;
     use prg::{Prg, Seed};
 
     fn random<R: Ring>(prg: &mut Prg, len: usize) -> Vec<R> {
@@ -212,7 +225,7 @@ mod tests {
             let (a, b): (Vec<R>, Vec<R>) = (random(&mut prg, MR * depth), random(&mut prg, NR * depth));
             let (mut fast, mut portable) = ([[R::default(); NR]; MR], [[R::default(); NR]; MR]);
             R::tile(&a, &b, &mut fast);
-            tile_portable(&a, &b, &mut portable);
+            tile_portable(&a, &b, &mut portable, R::mul);
             assert!(fast == portable, "seed {seed}");
         }
     }

@@ -4,7 +4,9 @@
 #[cfg(target_endian = "big")]
 compile_error!("ring elements travel as they lie in memory, little-endian");
 
+pub mod arithmetic;
 mod bits;
+pub mod clear;
 mod compare;
 mod conv;
 mod decompose;
@@ -18,11 +20,12 @@ mod party;
 mod pool;
 mod ring;
 mod share;
+pub mod train;
 mod truncate;
 
 pub use conv::{Conv, ConvTranspose};
 pub use error::Error;
-pub use functions::Softmax;
+pub use functions::{Functions, Softmax};
 pub use party::Party;
 pub use pool::{MaxPool, Route};
 pub use ring::Ring;

@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::kernels::{Gather, gemm};
 use crate::party::Party;
 use crate::ring::Ring;
+use crate::ring::sealed::Element;
 use crate::share::Shares;
 
 impl Party {
@@ -95,7 +96,8 @@ impl Layout {
         }
     }
 
-    fn product<R: Ring>(&self, z: &mut [R], a: &[R], b: &[R]) {
+    /// Adds the plain product a·b to `z`.
+    pub(crate) fn product<T: Element>(&self, z: &mut [T], a: &[T], b: &[T]) {
         let a = Gather { data: a, rows: &self.a.0, cols: &self.a.1 };
         gemm(z, &self.out.0, &self.out.1, a, Gather { data: b, rows: &self.b.0, cols: &self.b.1 });
     }

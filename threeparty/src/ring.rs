@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 /// Integers modulo 2^[`Ring::BITS`]. All arithmetic wraps. Implemented by `u32` and `u64` and sealed.
-pub trait Ring: sealed::Sealed + bytemuck::Pod + Default + Debug + PartialEq + Send + Sync {
+pub trait Ring: sealed::Element + bytemuck::Pod + Debug + PartialEq + Send + Sync {
     /// Bits of an element.
     const BITS: u32;
     /// Sum.
@@ -33,18 +33,18 @@ pub trait Ring: sealed::Sealed + bytemuck::Pod + Default + Debug + PartialEq + S
     fn neg(self) -> Self {
         Self::default().sub(self)
     }
-    /// One micro-tile of a matrix product, see [`kernels`](crate::kernels).
-    #[doc(hidden)]
-    fn tile(a: &[Self], b: &[Self], acc: &mut sealed::Tile<Self>);
 }
 
 pub(crate) mod sealed {
-    /// Only the rings below are rings.
-    pub trait Sealed {}
-    impl Sealed for u32 {}
-    impl Sealed for u64 {}
-    /// Accumulators of one micro-tile.
-    pub(crate) type Tile<R> = [[R; crate::kernels::NR]; crate::kernels::MR];
+    use crate::kernels::Tile;
+
+    /// What matrix products work on. Only this crate's number types are elements.
+    pub trait Element: Copy + Default {
+        /// Sum.
+        fn plus(self, other: Self) -> Self;
+        /// acc += a·b for one packed micro-tile, see `kernels`.
+        fn tile(a: &[Self], b: &[Self], acc: &mut Tile<Self>);
+    }
 }
 
 macro_rules! ring {
@@ -79,7 +79,14 @@ macro_rules! ring {
             fn to_u64(self) -> u64 {
                 self as u64
             }
-            fn tile(a: &[Self], b: &[Self], acc: &mut sealed::Tile<Self>) {
+        }
+
+        impl sealed::Element for $word {
+            #[inline(always)]
+            fn plus(self, other: Self) -> Self {
+                self.wrapping_add(other)
+            }
+            fn tile(a: &[Self], b: &[Self], acc: &mut crate::kernels::Tile<Self>) {
                 $tile(a, b, acc);
             }
         }
@@ -87,6 +94,17 @@ macro_rules! ring {
 }
 ring!(u32, crate::kernels::tile_u32);
 ring!(u64, crate::kernels::tile_u64);
+
+/// For the float twin of training.
+impl sealed::Element for f32 {
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        self + other
+    }
+    fn tile(a: &[Self], b: &[Self], acc: &mut crate::kernels::Tile<Self>) {
+        crate::kernels::tile_portable(a, b, acc, |a, b| a * b);
+    }
+}
 
 #[cfg(test)]
 mod tests {
