@@ -1,5 +1,7 @@
 //! The three trainings against each other: servers, integer twin, float twin.
 
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 use models::Shape;
 use prg::{Prg, Seed};
 use threeparty::clear::Clear;
@@ -32,7 +34,7 @@ fn samples(images: usize) -> (Vec<f32>, Vec<usize>) {
         let label = (uniform() * CLASSES as f32) as usize;
         for i in 0..2 * SIDE * SIDE {
             let bright = i % (SIDE * SIDE) / SIDE * CLASSES / SIDE == label;
-            pixels.push((uniform() * 0.7 + f32::from(u8::from(bright)) * 0.3));
+            pixels.push(uniform() * 0.7 + f32::from(u8::from(bright)) * 0.3);
         }
         labels.push(label);
     }
