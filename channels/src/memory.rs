@@ -14,18 +14,26 @@ pub fn pair() -> (Channel, Channel) {
 
 /// Two ends of one in-memory connection that give up after `patience` without progress.
 pub fn pair_with_patience(patience: Duration) -> (Channel, Channel) {
-    let (to_b, from_a) = bounded(DEPTH);
-    let (to_a, from_b) = bounded(DEPTH);
-    let end = |queue, frames| Channel::new(Outbox { queue, patience }, Inbox { frames, patience });
-    (end(to_b, from_b), end(to_a, from_a))
+    let [a, b] = ends(patience);
+    (Channel::new(a.0, a.1), Channel::new(b.0, b.1))
 }
 
-struct Outbox {
+/// The bare halves of both ends, for wrappers that shape, record or disturb what passes.
+pub fn ends(patience: Duration) -> [(Outbox, Inbox); 2] {
+    let (to_b, from_a) = bounded(DEPTH);
+    let (to_a, from_b) = bounded(DEPTH);
+    let end = |queue, frames| (Outbox { queue, patience }, Inbox { frames, patience });
+    [end(to_b, from_b), end(to_a, from_a)]
+}
+
+/// The sending half of an in-memory connection.
+pub struct Outbox {
     queue: Sender<Vec<u8>>,
     patience: Duration,
 }
 
-struct Inbox {
+/// The receiving half of an in-memory connection.
+pub struct Inbox {
     frames: Receiver<Vec<u8>>,
     patience: Duration,
 }
