@@ -355,6 +355,9 @@ pub enum GraphError {
 /// The largest tensor that a graph may hold, in values: bounds memory against a hostile manifest.
 const MAX_VALUES: usize = 1 << 30;
 
+/// Most nodes of a graph: names are compared with each other.
+const MAX_NODES: usize = 10_000;
+
 impl Graph {
     /// A graph that so far has nothing but its input.
     pub fn new(rank: usize, input: Shape) -> Result<Self, GraphError> {
@@ -379,6 +382,9 @@ impl Graph {
         let refuse = |reason: String| GraphError::Node { node: name.clone(), reason };
         if self.nodes.iter().any(|node| node.name == name) {
             return Err(refuse("another layer has this name".into()));
+        }
+        if self.nodes.len() >= MAX_NODES {
+            return Err(refuse(format!("a network has at most {MAX_NODES} layers")));
         }
         if let Some(missing) = inputs.iter().find(|&&id| id >= self.nodes.len()) {
             return Err(refuse(format!("reads node {missing}, which does not stand before it")));

@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 pub mod backend;
+pub mod bundle;
+pub mod clear;
 pub mod float;
 pub mod graph;
 mod kernels;
@@ -13,6 +15,7 @@ pub mod ranges;
 pub mod record;
 pub mod reference;
 pub mod unet;
+pub mod validate;
 
 pub use float::{FloatLayer, FloatModel};
 pub use graph::{Dims, Graph, GraphError, Node, NodeId, Op, Shape, Window};

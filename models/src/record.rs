@@ -4,6 +4,7 @@
 //! seconds of a party include all its threads. A party's own record holds what it can know and null elsewhere.
 //! Later versions add keys and keep these.
 
+use crate::manifest::Manifest;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -139,4 +140,20 @@ pub struct Agreement {
     pub total: u64,
     /// Voxels whose label differs.
     pub different: u64,
+}
+
+impl ModelId {
+    /// The name and hash of a manifest.
+    pub fn of(manifest: &Manifest) -> Self {
+        let hash = manifest.hash().iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { name: manifest.name.clone(), manifest_hash: hash }
+    }
+}
+
+/// Peak resident memory of this process in bytes, where the system tells.
+pub fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1024)
 }

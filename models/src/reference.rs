@@ -4,7 +4,7 @@
 //! a time. Exact strategies of the protocol equal it bit for bit. Nothing wraps as long as every value stays within
 //! its edge's bound and the model is valid; [`run_checked`] looks.
 
-use crate::graph::{Node, NodeId, Op, Shape};
+use crate::graph::{NodeId, Op, Shape};
 use crate::kernels::{self, View};
 use crate::manifest::{LayerWeights, Model};
 use ndarray::{Array3, Array4};
@@ -157,7 +157,7 @@ fn elementwise(op: &Op, inputs: &[View<'_, i64>], shape: Shape) -> Vec<i64> {
 }
 
 /// Evaluates the graph, shows every value to `visit`, drops values after their last reader, returns the last one.
-fn walk(
+pub(crate) fn walk(
     model: &Model,
     input: &Array4<i64>,
     visit: impl FnMut(NodeId, &Array4<i64>) -> Result<(), ReferenceError>,
@@ -178,7 +178,7 @@ fn walk_with(
     if found != expected {
         return Err(ReferenceError::InputShape { expected, found });
     }
-    let last_use = last_uses(nodes);
+    let last_use = model.manifest.graph.last_uses();
     let mut live: Vec<Option<Array4<i64>>> = vec![None; nodes.len()];
     for (id, node) in nodes.iter().enumerate() {
         let value = match node.op {
@@ -195,15 +195,6 @@ fn walk_with(
     Ok(live.pop().flatten().expect("the last node has been evaluated and no node reads it"))
 }
 
-/// For each node, the last node that reads it.
-fn last_uses(nodes: &[Node]) -> Vec<NodeId> {
-    let mut last = vec![NodeId::MAX; nodes.len()];
-    for (id, node) in nodes.iter().enumerate() {
-        node.inputs.iter().for_each(|&input| last[input] = id);
-    }
-    last
-}
-
 fn check_bound(model: &Model, id: NodeId, value: &Array4<i64>) -> Result<(), ReferenceError> {
     let bound = model.manifest.edges[id].bound;
     match value.iter().max_by_key(|value| value.unsigned_abs()) {
@@ -216,7 +207,8 @@ fn check_bound(model: &Model, id: NodeId, value: &Array4<i64>) -> Result<(), Ref
     }
 }
 
-fn labels(model: &Model, value: Array4<i64>) -> Result<Array3<u8>, ReferenceError> {
+/// The labels in the last node's value.
+pub(crate) fn labels(model: &Model, value: Array4<i64>) -> Result<Array3<u8>, ReferenceError> {
     let last = model.manifest.graph.node(model.manifest.graph.output());
     if !last.op.is_readout() {
         return Err(ReferenceError::NoReadout(last.name.clone()));
