@@ -5,13 +5,16 @@
 compile_error!("ring elements travel as they lie in memory, little-endian");
 
 pub mod arithmetic;
+pub mod backend;
 mod bits;
 pub mod clear;
 mod compare;
 mod conv;
+pub mod cost;
 mod decompose;
 mod error;
 mod functions;
+pub mod infer;
 #[expect(unsafe_code, reason = "the vector kernels call instructions that were detected at run time")]
 mod kernels;
 pub mod local;
