@@ -11,6 +11,7 @@
 mod cyclic;
 pub mod mac;
 mod modulus;
+mod pages;
 mod primes;
 mod ring;
 pub mod simd;

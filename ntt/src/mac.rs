@@ -17,6 +17,7 @@
 //! Products of reduced 50-bit operands are summed unreduced; headroom and carries are those of [`Lanes::Sum`].
 //! Cost: tiles × inputs × outputs × 2 × limbs × n products, 0.05 to 0.1 ns each with AVX-512. Constant time: yes.
 
+use crate::pages::zeroed;
 use crate::ring::{Modular, Ring};
 use crate::simd::{Group, Isa, Kernel, LANES, Lanes};
 use rayon::prelude::*;
@@ -51,9 +52,18 @@ struct Slabs {
 }
 
 impl Slabs {
-    fn new(limbs: usize, degree: usize, used: usize) -> Self {
-        let stride = used + 1;
-        Self { groups: vec![Group::default(); limbs * degree / LANES * stride], degree, stride }
+    fn empty(degree: usize) -> Self {
+        Self { groups: Vec::new(), degree, stride: 1 }
+    }
+
+    /// Another shape in the same memory. What was there stays, wherever it now is: reduced residues of some limb,
+    /// hence valid operands until they are overwritten.
+    fn reshape(&mut self, limbs: usize, degree: usize, used: usize) {
+        let len = limbs * degree / LANES * (used + 1);
+        let groups = std::mem::take(&mut self.groups);
+        (self.degree, self.stride) = (degree, used + 1);
+        self.groups = if groups.capacity() < len { zeroed(len) } else { groups };
+        self.groups.resize(len, Group::default());
     }
 
     fn clear(&mut self) {
@@ -79,13 +89,15 @@ impl Slabs {
         );
     }
 
-    /// Reads position `at` of the slabs of `limb`.
-    fn gather(&self, limb: usize, at: usize, out: &mut [u64]) {
-        assert_eq!(out.len(), self.degree, "one polynomial");
-        let first = limb * (self.degree / LANES) * self.stride;
-        let slabs = self.groups[first..].chunks_exact(self.stride);
-        for (out, slab) in out.as_chunks_mut::<LANES>().0.iter_mut().zip(slabs) {
-            *out = slab[at].0;
+    /// Reads position `place(k)` of all slabs into polynomial `k` of `staged`, for each of `polynomials`.
+    fn gather(&self, polynomials: usize, place: impl Fn(usize) -> usize, staged: &mut [u64]) {
+        let slabs = self.groups.len() / self.stride;
+        assert_eq!(staged.len(), polynomials * slabs * LANES, "staged polynomials have all limbs");
+        let staged = staged.as_chunks_mut::<LANES>().0;
+        for (i, slab) in self.groups.chunks_exact(self.stride).enumerate() {
+            for k in 0..polynomials {
+                staged[k * slabs + i] = slab[place(k)].0;
+            }
         }
     }
 }
@@ -104,10 +116,20 @@ impl PairTiles {
     /// # Panics
     /// If `tiles` or `inputs` is zero or `inputs` exceeds [`MAX_INPUTS`].
     pub fn new(limbs: usize, degree: usize, tiles: usize, inputs: usize) -> Self {
+        let (slabs, blocking) = (Slabs::empty(degree), Blocking::for_tiles(tiles));
+        let mut this = Self { slabs, blocking, tiles, inputs };
+        this.reshape(limbs, degree, tiles, inputs);
+        this
+    }
+
+    /// Another shape in the same memory, with unspecified contents.
+    ///
+    /// # Panics
+    /// As [`PairTiles::new`].
+    pub fn reshape(&mut self, limbs: usize, degree: usize, tiles: usize, inputs: usize) {
         assert!(tiles > 0 && inputs > 0 && inputs <= MAX_INPUTS, "{tiles} tiles of {inputs} inputs");
-        let blocking = Blocking::for_tiles(tiles);
-        let slabs = Slabs::new(limbs, degree, tiles.next_multiple_of(blocking.tiles) * inputs * 2);
-        Self { slabs, blocking, tiles, inputs }
+        (self.blocking, self.tiles, self.inputs) = (Blocking::for_tiles(tiles), tiles, inputs);
+        self.slabs.reshape(limbs, degree, tiles.next_multiple_of(self.blocking.tiles) * inputs * 2);
     }
 
     /// Tiles and inputs.
@@ -144,13 +166,21 @@ impl WeightTiles {
     /// # Panics
     /// If a dimension is zero or `inputs` exceeds [`MAX_INPUTS`].
     pub fn new(limbs: usize, degree: usize, tiles: usize, inputs: usize, outputs: usize) -> Self {
-        assert!(
-            tiles > 0 && outputs > 0 && inputs > 0 && inputs <= MAX_INPUTS,
-            "{inputs} × {outputs} weights"
-        );
-        let blocking = Blocking::for_tiles(tiles);
-        let slabs = Slabs::new(limbs, degree, inputs * outputs.next_multiple_of(blocking.outputs));
-        Self { slabs, blocking, inputs, outputs }
+        let (slabs, blocking) = (Slabs::empty(degree), Blocking::for_tiles(tiles));
+        let mut this = Self { slabs, blocking, inputs, outputs };
+        this.reshape(limbs, degree, tiles, inputs, outputs);
+        this
+    }
+
+    /// Another shape in the same memory, with unspecified contents.
+    ///
+    /// # Panics
+    /// As [`WeightTiles::new`].
+    pub fn reshape(&mut self, limbs: usize, degree: usize, tiles: usize, inputs: usize, outputs: usize) {
+        let valid = tiles > 0 && outputs > 0 && inputs > 0 && inputs <= MAX_INPUTS;
+        assert!(valid, "{inputs} × {outputs} weights");
+        (self.blocking, self.inputs, self.outputs) = (Blocking::for_tiles(tiles), inputs, outputs);
+        self.slabs.reshape(limbs, degree, inputs * outputs.next_multiple_of(self.blocking.outputs));
     }
 
     /// Inputs and outputs.
@@ -187,11 +217,22 @@ impl PairSums {
     /// # Panics
     /// If a dimension is zero.
     pub fn new(limbs: usize, degree: usize, tiles: usize, outputs: usize) -> Self {
+        let (slabs, blocking) = (Slabs::empty(degree), Blocking::for_tiles(tiles));
+        let mut this = Self { slabs, blocking, tiles, outputs, padded_outputs: outputs };
+        this.reshape(limbs, degree, tiles, outputs);
+        this
+    }
+
+    /// Another shape in the same memory, with unspecified contents: [`PairSums::clear`] follows.
+    ///
+    /// # Panics
+    /// As [`PairSums::new`].
+    pub fn reshape(&mut self, limbs: usize, degree: usize, tiles: usize, outputs: usize) {
         assert!(tiles > 0 && outputs > 0, "{tiles} × {outputs} sums");
         let blocking = Blocking::for_tiles(tiles);
-        let padded_outputs = outputs.next_multiple_of(blocking.outputs);
-        let slabs = Slabs::new(limbs, degree, tiles.next_multiple_of(blocking.tiles) * padded_outputs * 2);
-        Self { slabs, blocking, tiles, outputs, padded_outputs }
+        (self.blocking, self.tiles, self.outputs) = (blocking, tiles, outputs);
+        self.padded_outputs = outputs.next_multiple_of(blocking.outputs);
+        self.slabs.reshape(limbs, degree, tiles.next_multiple_of(blocking.tiles) * self.padded_outputs * 2);
     }
 
     /// Tiles and outputs.
@@ -204,16 +245,19 @@ impl PairSums {
         self.slabs.clear();
     }
 
-    /// One limb of both polynomials of the sum at (`tile`, `output`).
+    /// Copies the sums at `places` (tile, output) to `staged`: for each the first polynomial and then the second,
+    /// each as all its limbs. Neighbouring places share cache lines and pages, so take several at once.
     ///
     /// # Panics
-    /// If the place is outside or a buffer is not one polynomial.
-    pub fn gather(&self, tile: usize, output: usize, limb: usize, first: &mut [u64], second: &mut [u64]) {
-        assert!(tile < self.tiles && output < self.outputs, "place ({tile}, {output})");
+    /// If a place is outside or `staged` has another length.
+    pub fn gather(&self, places: &[(usize, usize)], staged: &mut [u64]) {
         let block = self.blocking.tiles;
-        let at = (((tile / block) * self.padded_outputs + output) * block + tile % block) * 2;
-        self.slabs.gather(limb, at, first);
-        self.slabs.gather(limb, at + 1, second);
+        let place = |k: usize| {
+            let (tile, output) = places[k / 2];
+            assert!(tile < self.tiles && output < self.outputs, "place ({tile}, {output})");
+            (((tile / block) * self.padded_outputs + output) * block + tile % block) * 2 + k % 2
+        };
+        self.slabs.gather(2 * places.len(), place, staged);
     }
 }
 
@@ -347,21 +391,28 @@ mod tests {
         let pair_places: Vec<_> = (0..tiles).flat_map(|t| (0..inputs).map(move |i| (t, i))).collect();
         let weight_places: Vec<_> = (0..inputs).flat_map(|i| (0..outputs).map(move |o| (i, o))).collect();
         let (x, w) = (polynomials(2 * tiles * inputs), polynomials(inputs * outputs));
-        let mut pairs = PairTiles::new(limbs.len(), degree, tiles, inputs);
-        let mut weights = WeightTiles::new(limbs.len(), degree, tiles, inputs, outputs);
-        let mut sums = PairSums::new(limbs.len(), degree, tiles, outputs);
+        // Memory that held another shape before.
+        let mut pairs = PairTiles::new(1, 2 * degree, 1, 3);
+        pairs.scatter(&[(0, 0)], &vec![limbs[0] - 1; 4 * degree]);
+        pairs.reshape(limbs.len(), degree, tiles, inputs);
+        let mut weights = WeightTiles::new(1, 2 * degree, 1, 1, 3);
+        weights.scatter(&[(0, 2)], &vec![limbs[0] - 1; 2 * degree]);
+        weights.reshape(limbs.len(), degree, tiles, inputs, outputs);
+        let mut sums = PairSums::new(1, 2 * degree, 2, 2);
+        sums.reshape(limbs.len(), degree, tiles, outputs);
+        sums.clear();
         pairs.scatter(&pair_places, &x);
         weights.scatter(&weight_places, &w);
         multiply_accumulate(&rings, &pairs, &weights, &mut sums);
         multiply_accumulate(&rings, &pairs, &weights, &mut sums);
         let words = limbs.len() * degree;
-        let (mut got0, mut got1) = (vec![0; degree], vec![0; degree]);
+        let mut got = vec![0; 2 * words];
         for (t, o, (l, &p)) in (0..tiles)
             .flat_map(|t| (0..outputs).map(move |o| (t, o)))
             .flat_map(|(t, o)| limbs.iter().enumerate().map(move |l| (t, o, l)))
         {
-            sums.gather(t, o, l, &mut got0, &mut got1);
-            for (q, got) in [&got0, &got1].into_iter().enumerate() {
+            sums.gather(&[(t, o)], &mut got);
+            for q in 0..2 {
                 for c in [0, (3 * t + 5 * o + l) % degree, degree - 1] {
                     let term = |i: usize| {
                         let a = x[((t * inputs + i) * 2 + q) * words + l * degree + c];
@@ -369,7 +420,12 @@ mod tests {
                         u128::from(a) * u128::from(b) % u128::from(p)
                     };
                     let expected = 2 * (0..inputs).map(term).sum::<u128>() % u128::from(p);
-                    assert_eq!(u128::from(got[c]), expected, "{} tile {t} output {o} limb {l}", isa.name());
+                    assert_eq!(
+                        u128::from(got[q * words + l * degree + c]),
+                        expected,
+                        "{} tile {t} output {o} limb {l}",
+                        isa.name()
+                    );
                 }
             }
         }
@@ -406,11 +462,11 @@ mod tests {
         pairs.scatter(&[(0, 0)], &[5; 32]);
         weights.scatter(&[(0, 0)], &[7; 16]);
         multiply_accumulate(&[&ring], &pairs, &weights, &mut sums);
-        let (mut a, mut b) = ([0; 16], [0; 16]);
-        sums.gather(0, 0, 0, &mut a, &mut b);
-        assert_eq!((a, b), ([35; 16], [35; 16]));
+        let mut got = [0; 32];
+        sums.gather(&[(0, 0)], &mut got);
+        assert_eq!(got, [35; 32]);
         sums.clear();
-        sums.gather(0, 0, 0, &mut a, &mut b);
-        assert_eq!((a, b), ([0; 16], [0; 16]));
+        sums.gather(&[(0, 0)], &mut got);
+        assert_eq!(got, [0; 32]);
     }
 }

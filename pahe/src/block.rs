@@ -1,7 +1,7 @@
 //! Bob's multiply-accumulate: blocks of ciphertexts times blocks of plaintext polynomials.
 //!
 //! Shapes: [`CiphertextBlock`] is tiles × inputs, [`WeightBlock`] inputs × outputs, [`Accumulators`] tiles × outputs.
-//! All buffers are allocated once and reused; memory is
+//! All buffers are allocated once and reused (`reshape`; fresh memory costs as much as filling it); memory is
 //! (2·tiles·inputs + inputs·outputs + 2·tiles·outputs) · limbs · n · 8 bytes, so the caller bounds it by his blocks:
 //! further inputs are added onto the same accumulators, further outputs or tiles reuse the same blocks.
 //! Work runs on the threads of the current rayon pool. Constant time: yes; zero weights are not skipped.
@@ -39,6 +39,16 @@ impl CiphertextBlock {
         Self { params: Arc::clone(params), pairs, staging: vec![0; STAGED * 2 * params.words()] }
     }
 
+    /// Another shape or parameter set in the same memory; the contents are unspecified until places are ingested.
+    ///
+    /// # Panics
+    /// As [`CiphertextBlock::new`].
+    pub fn reshape(&mut self, params: &Arc<Params>, tiles: usize, inputs: usize) {
+        self.pairs.reshape(params.limbs().len(), params.degree(), tiles, inputs);
+        self.staging.resize(STAGED * 2 * params.words(), 0);
+        self.params = Arc::clone(params);
+    }
+
     /// Tiles and inputs.
     pub fn shape(&self) -> (usize, usize) {
         self.pairs.shape()
@@ -48,7 +58,7 @@ impl CiphertextBlock {
     /// one and puts them at `places` (tile, input). After an error the contents of the block are unspecified.
     ///
     /// # Panics
-    /// If a place is outside of the block or a share is not below t.
+    /// If a place is outside of the block, or the stream belongs to another parameter set.
     pub fn ingest(
         &mut self,
         stream: &UploadStream,
@@ -57,6 +67,7 @@ impl CiphertextBlock {
         places: &[(usize, usize)],
         share: Option<ShareSource<'_>>,
     ) -> Result<(), UploadError> {
+        assert!(Arc::ptr_eq(&self.params, stream.params()), "block and stream of one parameter set");
         let (n, words) = (self.params.degree(), self.params.words());
         let uploads = stream.split(bytes, places.len())?;
         for (batch, (uploads, places)) in uploads.chunks(STAGED).zip(places.chunks(STAGED)).enumerate() {
@@ -105,6 +116,16 @@ impl WeightBlock {
     pub fn new(params: &Arc<Params>, tiles: usize, inputs: usize, outputs: usize) -> Self {
         let weights = WeightTiles::new(params.limbs().len(), params.degree(), tiles, inputs, outputs);
         Self { params: Arc::clone(params), weights, staging: vec![0; STAGED * params.words()] }
+    }
+
+    /// Another shape or parameter set in the same memory; the contents are unspecified until [`WeightBlock::fill`].
+    ///
+    /// # Panics
+    /// As [`WeightBlock::new`].
+    pub fn reshape(&mut self, params: &Arc<Params>, tiles: usize, inputs: usize, outputs: usize) {
+        self.weights.reshape(params.limbs().len(), params.degree(), tiles, inputs, outputs);
+        self.staging.resize(STAGED * params.words(), 0);
+        self.params = Arc::clone(params);
     }
 
     /// Inputs and outputs.
@@ -157,6 +178,16 @@ impl Accumulators {
         Self { params: Arc::clone(params), sums }
     }
 
+    /// Another shape or parameter set in the same memory, zero.
+    ///
+    /// # Panics
+    /// As [`Accumulators::new`].
+    pub fn reshape(&mut self, params: &Arc<Params>, tiles: usize, outputs: usize) {
+        self.sums.reshape(params.limbs().len(), params.degree(), tiles, outputs);
+        self.sums.clear();
+        self.params = Arc::clone(params);
+    }
+
     /// Tiles and outputs.
     pub fn shape(&self) -> (usize, usize) {
         self.sums.shape()
@@ -170,14 +201,16 @@ impl Accumulators {
     /// self\[tile\]\[output\] += Σ_i ciphertexts\[tile\]\[i\] · weights\[i\]\[output\].
     ///
     /// # Panics
-    /// If the shapes do not fit together.
+    /// If the shapes or parameter sets do not fit together.
     pub fn multiply_accumulate(&mut self, ciphertexts: &CiphertextBlock, weights: &WeightBlock) {
+        let same = |params: &Arc<Params>| Arc::ptr_eq(params, &self.params);
+        assert!(same(&ciphertexts.params) && same(&weights.params), "blocks of one parameter set");
         let rings: Vec<&Ring> = self.params.limbs().iter().collect();
         multiply_accumulate(&rings, &ciphertexts.pairs, &weights.weights, &mut self.sums);
     }
 
     /// The sum at (tile, output), to be handed to a sanitiser.
     pub fn sum(&self, tile: usize, output: usize) -> Unsanitised<'_> {
-        Unsanitised::of_sum(&self.sums, tile, output)
+        Unsanitised::of_sum(&self.params, &self.sums, tile, output)
     }
 }

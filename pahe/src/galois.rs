@@ -27,7 +27,7 @@ pub struct GaloisKey {
     step: isize,
     seed: [u8; 16],
     /// (b, a) per digit and ring (limbs, then special prime), in the NTT domain.
-    digits: Vec<Vec<[Fixed; 2]>>,
+    digits: Arc<Vec<Vec<[Fixed; 2]>>>,
 }
 
 impl GaloisKey {
@@ -72,8 +72,22 @@ impl GaloisKey {
             };
             params.key_rings().zip(rows).enumerate().map(pair).collect()
         };
-        let digits = digits.into_iter().enumerate().map(digit).collect();
+        let digits = Arc::new(digits.into_iter().enumerate().map(digit).collect());
         Self { params: Arc::clone(params), step, seed, digits }
+    }
+
+    /// The same key for another plaintext modulus.
+    ///
+    /// # Panics
+    /// If `params` has other rings.
+    pub fn with_params(&self, params: &Arc<Params>) -> Self {
+        assert!(self.params.same_rings(params), "a key serves the rings it was made for");
+        Self {
+            params: Arc::clone(params),
+            step: self.step,
+            seed: self.seed,
+            digits: Arc::clone(&self.digits),
+        }
     }
 
     /// The step to the left.
@@ -89,7 +103,7 @@ impl GaloisKey {
     /// The key as bytes; the step is agreed apart.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = self.seed.to_vec();
-        for digit in &self.digits {
+        for digit in &*self.digits {
             for (ring, [b, _]) in self.params.key_rings().zip(digit) {
                 append_limb(ring, b.values(), &mut bytes);
             }
@@ -150,7 +164,7 @@ impl Ciphertext {
     /// If the key belongs to another parameter set.
     pub fn rotated(&self, key: &GaloisKey) -> Self {
         let params = self.params();
-        assert!(Arc::ptr_eq(params, &key.params), "key and ciphertext of one parameter set");
+        assert!(params.same_rings(&key.params), "key and ciphertext of one parameter set");
         let n = params.degree();
         let words = word_permutation(n, Slots::rotation_exponent(n, key.step));
         let permute = |x: &[u64]| -> Vec<u64> {
@@ -191,7 +205,7 @@ fn switch_key(params: &Params, digits: &[u64], key: &GaloisKey) -> [Vec<u64>; 2]
     let (mut digit, mut product) = (vec![0; n], vec![0; n]);
     for (i, ring) in params.key_rings().enumerate() {
         let mut acc = [vec![0; n], vec![0; n]];
-        for (coefficients, row) in digits.chunks_exact(n).zip(&key.digits) {
+        for (coefficients, row) in digits.chunks_exact(n).zip(&*key.digits) {
             ring.reduce_signed_into(&mut digit, coefficients);
             ring.forward(&mut digit);
             for (acc, key) in acc.iter_mut().zip(&row[i]) {

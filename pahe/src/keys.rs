@@ -28,6 +28,10 @@ pub enum KeyError {
 /// Alice's ternary secret, wiped when dropped. Shared by her encryptor and decryptor.
 pub struct SecretKey {
     params: Arc<Params>,
+    secret: Arc<Secret>,
+}
+
+struct Secret {
     /// The coefficients as two's-complement words.
     signed: Zeroizing<Vec<u64>>,
     /// s/n per limb, in the NTT domain: a product with it needs no scaling after the inverse transform.
@@ -40,7 +44,16 @@ impl SecretKey {
         let mut signed = Zeroizing::new(vec![0; params.degree()]);
         ternary_into(prg, &mut signed);
         let scaled = params.limbs().iter().map(|ring| scaled_key(ring, &signed)).collect();
-        Arc::new(Self { params: Arc::clone(params), signed, scaled })
+        Arc::new(Self { params: Arc::clone(params), secret: Arc::new(Secret { signed, scaled }) })
+    }
+
+    /// The same secret for another plaintext modulus: keys depend on the rings only.
+    ///
+    /// # Panics
+    /// If `params` has other rings.
+    pub fn with_params(&self, params: &Arc<Params>) -> Arc<Self> {
+        assert!(self.params.same_rings(params), "a key serves the rings it was made for");
+        Arc::new(Self { params: Arc::clone(params), secret: Arc::clone(&self.secret) })
     }
 
     /// The parameter set.
@@ -49,11 +62,11 @@ impl SecretKey {
     }
 
     pub(crate) fn scaled(&self, limb: usize) -> &Fixed {
-        &self.scaled[limb]
+        &self.secret.scaled[limb]
     }
 
     pub(crate) fn signed(&self) -> &[u64] {
-        &self.signed
+        &self.secret.signed
     }
 }
 
@@ -76,7 +89,7 @@ pub struct PublicKey {
     params: Arc<Params>,
     seed: [u8; 16],
     /// (b, a) per limb, in the NTT domain.
-    pairs: Vec<[Fixed; 2]>,
+    pairs: Arc<Vec<[Fixed; 2]>>,
 }
 
 impl PublicKey {
@@ -106,7 +119,17 @@ impl PublicKey {
             [ring.fixed(b.to_vec()), ring.fixed(a)]
         };
         let limbs = params.limbs().iter().zip(b.chunks_exact(params.degree()));
-        Self { params: Arc::clone(params), seed, pairs: limbs.enumerate().map(pair).collect() }
+        let pairs = Arc::new(limbs.enumerate().map(pair).collect());
+        Self { params: Arc::clone(params), seed, pairs }
+    }
+
+    /// The same key for another plaintext modulus.
+    ///
+    /// # Panics
+    /// If `params` has other rings.
+    pub fn with_params(&self, params: &Arc<Params>) -> Self {
+        assert!(self.params.same_rings(params), "a key serves the rings it was made for");
+        Self { params: Arc::clone(params), seed: self.seed, pairs: Arc::clone(&self.pairs) }
     }
 
     /// The parameter set.
@@ -127,7 +150,7 @@ impl PublicKey {
     /// The key as bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = self.seed.to_vec();
-        for (ring, [b, _]) in self.params.limbs().iter().zip(&self.pairs) {
+        for (ring, [b, _]) in self.params.limbs().iter().zip(&*self.pairs) {
             append_limb(ring, b.values(), &mut bytes);
         }
         bytes

@@ -159,6 +159,12 @@ impl Params {
         self.special.as_ref()
     }
 
+    /// Whether keys of `other` serve here: same degree, limbs and special prime.
+    pub(crate) fn same_rings(&self, other: &Self) -> bool {
+        let primes = |params: &Self| params.key_rings().map(Ring::modulus).collect::<Vec<_>>();
+        self.degree == other.degree && self.limbs.len() == other.limbs.len() && primes(self) == primes(other)
+    }
+
     /// The ciphertext limbs and the special prime: the rings of a Galois key.
     pub(crate) fn key_rings(&self) -> impl Iterator<Item = &Ring> {
         self.limbs.iter().chain(&self.special)

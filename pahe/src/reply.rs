@@ -62,6 +62,9 @@ const DISTANCE_PER_SHIFT: f64 = 1.0680;
 /// Widest flood that the sampler supports.
 const MAX_FLOOD_BITS: u32 = 85;
 
+/// Replies whose accumulators are read together.
+const STAGED: usize = 8;
+
 /// What a whole run may leak and how often it may fail.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RunBudget {
@@ -178,7 +181,10 @@ impl Positions<'_> {
 
 /// A ciphertext that depends on Bob's secrets. It has no way to bytes but through [`Sanitiser`].
 #[derive(Clone, Copy)]
-pub struct Unsanitised<'a>(Source<'a>);
+pub struct Unsanitised<'a> {
+    params: &'a Arc<Params>,
+    source: Source<'a>,
+}
 
 #[derive(Clone, Copy)]
 enum Source<'a> {
@@ -187,19 +193,34 @@ enum Source<'a> {
 }
 
 impl<'a> Unsanitised<'a> {
-    pub(crate) fn of_sum(sums: &'a PairSums, tile: usize, output: usize) -> Self {
-        Self(Source::Sum { sums, tile, output })
+    pub(crate) fn of_sum(params: &'a Arc<Params>, sums: &'a PairSums, tile: usize, output: usize) -> Self {
+        Self { params, source: Source::Sum { sums, tile, output } }
     }
 
-    /// One limb of (c0, c1) in the NTT domain.
-    pub(crate) fn limb_into(self, limb: usize, c0: &mut [u64], c1: &mut [u64]) {
-        match self.0 {
-            Source::Sum { sums, tile, output } => sums.gather(tile, output, limb, c0, c1),
-            Source::Single(ciphertext) => {
-                let (from0, from1) = ciphertext.words();
-                let range = limb * c0.len()..(limb + 1) * c0.len();
-                c0.copy_from_slice(&from0[range.clone()]);
-                c1.copy_from_slice(&from1[range]);
+    /// (c0, c1) of each source in the NTT domain, c0 with all limbs and then c1, one source after the other.
+    /// Neighbouring sums are cheaper together.
+    pub(crate) fn read_into(sources: &[Self], words: usize, out: &mut [u64]) {
+        let same = |a: &Self, b: &Self| match (a.source, b.source) {
+            (Source::Sum { sums: a, .. }, Source::Sum { sums: b, .. }) => std::ptr::eq(a, b),
+            _ => false,
+        };
+        let mut rest = out;
+        for group in sources.chunk_by(same) {
+            let (head, tail) = rest.split_at_mut(2 * words * group.len());
+            rest = tail;
+            match group[0].source {
+                Source::Sum { sums, .. } => {
+                    let place = |source: &Self| match source.source {
+                        Source::Sum { tile, output, .. } => (tile, output),
+                        Source::Single(_) => unreachable!("groups are of one kind"),
+                    };
+                    sums.gather(&group.iter().map(place).collect::<Vec<_>>(), head);
+                }
+                Source::Single(ciphertext) => {
+                    let (c0, c1) = ciphertext.words();
+                    head[..words].copy_from_slice(c0);
+                    head[words..].copy_from_slice(c1);
+                }
             }
         }
     }
@@ -207,7 +228,7 @@ impl<'a> Unsanitised<'a> {
 
 impl<'a> From<&'a Ciphertext> for Unsanitised<'a> {
     fn from(ciphertext: &'a Ciphertext) -> Self {
-        Self(Source::Single(ciphertext))
+        Self { params: ciphertext.params(), source: Source::Single(ciphertext) }
     }
 }
 
@@ -243,11 +264,13 @@ impl Sanitiser {
     /// order. Runs on the threads of the current rayon pool.
     ///
     /// # Panics
-    /// If a position is not below n.
+    /// If a position is not below n, or a source belongs to another parameter set than the key.
     pub fn reply(&mut self, jobs: &[ReplyJob<'_>], bytes: &mut Vec<u8>, shares: &mut Vec<u64>) {
         let params = self.key.params();
         let first = self.next;
         self.next += jobs.len() as u64;
+        let same = |job: &ReplyJob<'_>| Arc::ptr_eq(job.source.params, params);
+        assert!(jobs.iter().all(same), "ciphertexts and key of one parameter set");
         let valid = |job: &ReplyJob<'_>| job.positions.count(params.degree());
         let (bytes_start, shares_start) = (bytes.len(), shares.len());
         shares.resize(shares_start + jobs.iter().map(valid).sum::<usize>(), 0);
@@ -259,33 +282,40 @@ impl Sanitiser {
             let (head, tail) = bytes.split_at_mut(self.format.reply_bytes(params, valid(job)));
             let (share, rest) = shares.split_at_mut(valid(job));
             (bytes, shares) = (tail, rest);
-            tasks.push((first + k as u64, job, head, share));
+            tasks.push(Task { index: first + k as u64, job, bytes: head, share });
         }
         let this = &*self;
-        tasks.into_par_iter().for_each_init(
-            || Scratch::new(params),
-            |scratch, (index, job, bytes, share)| this.reply_one(index, job, scratch, bytes, share),
-        );
+        tasks
+            .par_chunks_mut(STAGED)
+            .for_each_init(|| Scratch::new(params), |scratch, tasks| this.reply_some(tasks, scratch));
     }
 
-    fn reply_one(
-        &self,
-        index: u64,
-        job: &ReplyJob<'_>,
-        s: &mut Scratch,
-        bytes: &mut [u8],
-        share: &mut [u64],
-    ) {
+    fn reply_some(&self, tasks: &mut [Task<'_>], s: &mut Scratch) {
+        let words = self.key.params().words();
+        let sources: Vec<_> = tasks.iter().map(|task| task.job.source).collect();
+        let mut pairs = std::mem::take(&mut *s.pairs);
+        pairs.resize(2 * words * tasks.len(), 0);
+        Unsanitised::read_into(&sources, words, &mut pairs);
+        for (task, pair) in tasks.iter_mut().zip(pairs.chunks_exact_mut(2 * words)) {
+            self.reply_one(task, pair, s);
+        }
+        *s.pairs = pairs;
+    }
+
+    /// Replaces `pair`, which is left as coefficients of the re-randomised pair.
+    fn reply_one(&self, task: &mut Task<'_>, pair: &mut [u64], s: &mut Scratch) {
         let params = self.key.params();
-        let mut prg = Prg::with_nonce(&self.seed, index);
-        self.rerandomise(&mut prg, job.source, s);
+        let Task { index, job, bytes, share } = task;
+        let mut prg = Prg::with_nonce(&self.seed, *index);
+        self.rerandomise(&mut prg, pair, s);
+        let (c0, c1) = pair.split_at(params.words());
         let t = params.plaintext();
         t.sample(&mut prg, share);
         let (c1_bytes, c0_bytes) = bytes.split_at_mut(packed_bytes(params.degree(), self.format.c1_bits));
-        to_torus(params, &s.c1, &mut s.torus);
+        to_torus(params, c1, &mut s.torus);
         round_to_bits(&mut s.torus, self.format.c1_bits);
         pack_into(&s.torus, self.format.c1_bits, c1_bytes);
-        to_torus(params, &s.c0, &mut s.torus);
+        to_torus(params, c0, &mut s.torus);
         let mask = &mut s.u[..share.len()];
         message_to_torus(t.value(), share, mask);
         match job.positions {
@@ -299,27 +329,24 @@ impl Sanitiser {
         share.iter_mut().for_each(|r| *r = t.neg(*r));
     }
 
-    /// Steps 1 and 2: leaves the coefficients of the re-randomised, flooded pair in `c0` and `c1`.
-    fn rerandomise(&self, prg: &mut Prg, source: Unsanitised<'_>, s: &mut Scratch) {
+    /// Steps 1 and 2: turns `pair` (NTT domain) into the coefficients of the re-randomised, flooded pair.
+    fn rerandomise(&self, prg: &mut Prg, pair: &mut [u64], s: &mut Scratch) {
         let params = self.key.params();
         ternary_into(prg, &mut s.u);
         error_into(prg, &mut s.e1);
         let words = if self.format.flood_bits > 64 { 4 } else { 3 };
         prg.fill_u64(&mut s.flood[..words * params.degree()]);
-        for l in 0..params.limbs().len() {
-            self.rerandomise_limb(l, source, s);
-        }
+        let (c0, c1) = pair.split_at_mut(params.words());
+        let limbs = c0.chunks_exact_mut(params.degree()).zip(c1.chunks_exact_mut(params.degree()));
+        limbs.enumerate().for_each(|(l, (c0, c1))| self.rerandomise_limb(l, c0, c1, s));
     }
 
     /// Adds the encryption of zero and the flood to one limb and leaves coefficients in `c0` and `c1`.
-    fn rerandomise_limb(&self, limb: usize, source: Unsanitised<'_>, s: &mut Scratch) {
-        let params = self.key.params();
-        let (ring, n) = (&params.limbs()[limb], params.degree());
-        let (c0, c1) = (&mut s.c0[limb * n..][..n], &mut s.c1[limb * n..][..n]);
+    fn rerandomise_limb(&self, limb: usize, c0: &mut [u64], c1: &mut [u64], s: &mut Scratch) {
+        let ring = &self.key.params().limbs()[limb];
         let [b, a] = self.key.pair(limb);
         ring.from_signed_into(&mut s.work, &s.u);
         ring.forward(&mut s.work);
-        source.limb_into(limb, c0, c1);
         for (c, key) in [(&mut *c0, b), (&mut *c1, a)] {
             ring.mul_fixed_into(&mut s.torus, &s.work, key);
             ring.add_assign(c, &s.torus);
@@ -376,23 +403,30 @@ impl Kernel for Flood<'_> {
     }
 }
 
-/// Buffers of one reply, wiped when dropped.
+/// One reply under way.
+struct Task<'a> {
+    index: u64,
+    job: &'a ReplyJob<'a>,
+    bytes: &'a mut [u8],
+    share: &'a mut [u64],
+}
+
+/// Buffers of some replies, wiped when dropped.
 struct Scratch {
     u: Zeroizing<Vec<u64>>,
     e1: Zeroizing<Vec<u64>>,
     flood: Zeroizing<Vec<u64>>,
     work: Zeroizing<Vec<u64>>,
     torus: Zeroizing<Vec<u64>>,
-    c0: Zeroizing<Vec<u64>>,
-    c1: Zeroizing<Vec<u64>>,
+    pairs: Zeroizing<Vec<u64>>,
 }
 
 impl Scratch {
     fn new(params: &Params) -> Self {
         let buffer = |words| Zeroizing::new(vec![0; words]);
         let n = params.degree();
-        let (c0, c1) = (buffer(params.words()), buffer(params.words()));
-        Self { u: buffer(n), e1: buffer(n), flood: buffer(4 * n), work: buffer(n), torus: buffer(n), c0, c1 }
+        let pairs = buffer(STAGED * 2 * params.words());
+        Self { u: buffer(n), e1: buffer(n), flood: buffer(4 * n), work: buffer(n), torus: buffer(n), pairs }
     }
 }
 

@@ -42,14 +42,16 @@ impl Alice {
     /// c0 + c1·s in coefficients, all limbs.
     pub(crate) fn phase(&self, source: Unsanitised<'_>) -> Vec<u64> {
         let n = self.params.degree();
-        let mut phase = vec![0; self.params.words()];
-        for (l, (ring, phase)) in self.params.limbs().iter().zip(phase.chunks_exact_mut(n)).enumerate() {
-            let mut c1 = vec![0; n];
-            source.limb_into(l, phase, &mut c1);
+        let words = self.params.words();
+        let mut phase = vec![0; 2 * words];
+        Unsanitised::read_into(&[source], words, &mut phase);
+        let mut c1 = phase.split_off(words);
+        let limbs = phase.chunks_exact_mut(n).zip(c1.chunks_exact_mut(n));
+        for (l, (ring, (phase, c1))) in self.params.limbs().iter().zip(limbs).enumerate() {
             ring.inverse(phase);
-            ring.mul_fixed_assign(&mut c1, self.key.scaled(l));
-            ring.inverse_unscaled(&mut c1);
-            ring.add_assign(phase, &c1);
+            ring.mul_fixed_assign(c1, self.key.scaled(l));
+            ring.inverse_unscaled(c1);
+            ring.add_assign(phase, c1);
         }
         phase
     }

@@ -49,7 +49,11 @@ fn expected(t: Modulus, x: &[Vec<u64>], output: usize) -> Vec<u64> {
 }
 
 fn convolution_like(params: Arc<Params>, drop_bits: u32, tiles: usize) {
-    let Setting { params, secret, public, mut prg } = setting(params, 1);
+    layer(setting(params, 1), drop_bits, tiles);
+}
+
+fn layer(setting: Setting, drop_bits: u32, tiles: usize) {
+    let Setting { params, secret, public, mut prg } = setting;
     let (t, n, inputs, outputs) = (params.plaintext(), params.degree(), 3, 2);
     let format = UploadFormat::new(&params, drop_bits).unwrap();
     let noise = Noise::fresh(format).with_share().times(WeightNorm::coefficients(127, 5 * inputs));
@@ -118,6 +122,14 @@ fn layers_over_primes() {
 }
 
 #[test]
+fn keys_serve_other_plaintext_moduli() {
+    let Setting { secret, public, prg, .. } = setting(Params::small(Modulus::pow2(8).unwrap()).unwrap(), 1);
+    let params = Params::small(Modulus::pow2(20).unwrap()).unwrap();
+    let (secret, public) = (secret.with_params(&params), Arc::new(public.with_params(&params)));
+    layer(Setting { params, secret, public, prg }, 0, 1);
+}
+
+#[test]
 fn malformed_bytes_are_refused() {
     let Setting { params, secret, mut prg, .. } =
         setting(Params::small(Modulus::pow2(20).unwrap()).unwrap(), 2);
@@ -181,5 +193,50 @@ fn slots_multiply_value_by_value() {
     slots.decode_into(&mut bob, &mut shares[1]);
     for i in 0..n {
         assert_eq!(t.add(shares[0][i], shares[1][i]), t.mul(x[i], w[i]));
+    }
+}
+
+#[test]
+fn windows_are_summed_by_rotation() {
+    let Setting { params, secret, public, mut prg } =
+        setting(Params::rotating(Modulus::prime(737_281).unwrap()).unwrap(), 4);
+    let (t, n) = (params.plaintext(), params.degree());
+    let (slots, width) = (params.slots().unwrap(), 64);
+    let steps = [1, width as isize];
+    let keys: Vec<GaloisKey> = steps
+        .iter()
+        .map(|&step| {
+            let sent = GaloisKey::generate(&secret, step, &mut prg).unwrap().to_bytes();
+            GaloisKey::from_bytes(&params, step, &sent).unwrap()
+        })
+        .collect();
+    let mut noise = Noise::fresh(UploadFormat::FULL).with_share();
+    steps.iter().for_each(|_| noise = noise.plus(noise.rotated(&params)));
+    let format = ReplyFormat::new(&params, &RunBudget::standard(1 << 24), noise).unwrap();
+
+    // Shares of an image of rows of 64; 2×2 windows are summed.
+    let (a, b) = (uniform(t, n, &mut prg), uniform(t, n, &mut prg));
+    let mut encryptor = Encryptor::new(&secret, UploadFormat::FULL, &mut prg);
+    let mut upload = Vec::new();
+    let first = encryptor.encrypt(1, |_, polynomial| slots.encode_into(&a, polynomial), &mut upload);
+    let mut share = vec![0; n];
+    slots.encode_into(&b, &mut share);
+    let mut sum = Ciphertext::read(encryptor.stream(), first, &upload, Some(&share)).unwrap();
+    keys.iter().for_each(|key| sum = sum.rotated_sum(key));
+
+    let job = ReplyJob { source: Unsanitised::from(&sum), positions: Positions::All };
+    let (mut reply, mut bob, mut alice) = (Vec::new(), Vec::new(), Vec::new());
+    Sanitiser::new(&public, format, &mut prg).reply(&[job], &mut reply, &mut bob);
+    Decryptor::new(&secret, format).decrypt(&reply, &[Positions::All], &mut alice).unwrap();
+    let mut shares = [vec![0; n], vec![0; n]];
+    slots.decode_into(&mut alice, &mut shares[0]);
+    slots.decode_into(&mut bob, &mut shares[1]);
+    for row in (0..n / 2 / width - 1).step_by(2) {
+        for column in (0..width - 1).step_by(2) {
+            let at = row * width + column;
+            let window = [at, at + 1, at + width, at + width + 1];
+            let expected = window.iter().fold(0, |sum, &i| t.add(sum, t.add(a[i], b[i])));
+            assert_eq!(t.add(shares[0][at], shares[1][at]), expected);
+        }
     }
 }

@@ -40,8 +40,10 @@ impl Product {
         let params = &self.alice.params;
         let mut scratch = Scratch::new(params);
         let mut prg = Prg::with_nonce(&self.sanitiser.seed, index);
-        self.sanitiser.rerandomise(&mut prg, (&self.product).into(), &mut scratch);
-        let [mut c0, mut c1] = [scratch.c0.to_vec(), scratch.c1.to_vec()];
+        let (c0, c1) = self.product.words();
+        let mut pair = [c0, c1].concat();
+        self.sanitiser.rerandomise(&mut prg, &mut pair, &mut scratch);
+        let [mut c0, mut c1] = [pair[..c0.len()].to_vec(), pair[c0.len()..].to_vec()];
         for words in [&mut c0, &mut c1] {
             let limbs = params.limbs().iter().zip(words.chunks_exact_mut(params.degree()));
             limbs.for_each(|(ring, words)| ring.forward(words));
