@@ -29,6 +29,7 @@
 mod engine;
 pub(crate) mod kernel;
 pub mod params;
+mod table;
 mod tree;
 
 use crate::source::{CotReceive, CotSend};
@@ -90,7 +91,7 @@ impl SilentSender {
             iknp.extend(rx, &mut inputs)?;
             inputs.iter_mut().for_each(|block| *block &= !1);
             let role = Sender { delta, roots: Prg::new(&prg.seed()) };
-            Ok(Self(Engine::setup(role, iknp.session(), kernel, inputs, tx)?))
+            Ok(Self(Engine::setup(role, iknp.session(), kernel, &inputs, tx)?))
         })
     }
 }
@@ -111,7 +112,7 @@ impl SilentReceiver {
             for (i, block) in inputs.iter_mut().enumerate() {
                 *block = *block & !1 | Block::from(bits::get(&choices, i));
             }
-            Ok(Self(Engine::setup(Receiver, iknp.session(), kernel, inputs, rx)?))
+            Ok(Self(Engine::setup(Receiver, iknp.session(), kernel, &inputs, rx)?))
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use super::kernel::{Code, Kernel};
 use super::params::{Lpn, MAIN, SETUP};
+use super::table::Table;
 use crate::hash::epoch_key;
 use crate::{Block, OtError, bits};
 use aes::Aes128;
@@ -75,7 +76,7 @@ pub(super) struct Engine<R: Role> {
 struct Batch {
     lpn: Lpn,
     instance: u64,
-    table: Arc<Secret>,
+    table: Arc<Table>,
     pool: Secret,
     next: usize,
 }
@@ -86,7 +87,7 @@ struct Waiting<T> {
     key: Block,
     instance: u64,
     first: u64,
-    table: Arc<Secret>,
+    table: Arc<Table>,
 }
 
 /// Blocks of which the first ones were handed out.
@@ -97,7 +98,7 @@ struct Stock {
 
 impl Batch {
     /// Takes the unknowns first, then the OTs for the trees.
-    fn new(lpn: Lpn, instance: u64, mut inputs: Secret) -> Self {
+    fn new(lpn: Lpn, instance: u64, mut inputs: Table) -> Self {
         let pool = Zeroizing::new(inputs[lpn.unknowns..lpn.inputs()].to_vec());
         inputs.truncate(lpn.unknowns);
         Self { lpn, instance, table: Arc::new(inputs), pool, next: 0 }
@@ -110,16 +111,18 @@ impl<R: Role> Engine<R> {
         role: R,
         session: &Seed,
         kernel: Kernel,
-        inputs: Secret,
+        inputs: &[Block],
         half: &mut R::Half,
     ) -> Result<Self, OtError> {
+        let mut first = Table::with_capacity(inputs.len());
+        first.extend_from_slice(inputs);
         let mut engine = Self {
             role,
             session: session.derive("silent OT hash", 0),
             kernel,
             tree_keys: Aes128::new(&Array(*session.derive("silent OT trees", 0).as_bytes())),
             code_key: Block::from_le_bytes(*session.derive("silent OT code", 0).as_bytes()),
-            batch: Batch::new(SETUP[0], 0, inputs),
+            batch: Batch::new(SETUP[0], 0, first),
             waiting: VecDeque::new(),
             current: Stock { blocks: Zeroizing::new(vec![0; MAIN.leaves()]), used: MAIN.leaves() },
             nodes: Zeroizing::new(vec![0; MAIN.leaves()]),
@@ -222,7 +225,7 @@ impl<R: Role> Engine<R> {
     /// Spends the rest of this batch on a new one.
     fn next_batch(&mut self, next: Lpn, half: &mut R::Half) -> Result<(), OtError> {
         let (leaves, rest) = (self.batch.lpn.leaves(), self.batch.lpn.trees - self.batch.next);
-        let mut inputs = Zeroizing::new(Vec::with_capacity(rest * leaves));
+        let mut inputs = Table::with_capacity(rest * leaves);
         for _ in 0..rest {
             let tree = self.start_in_batch(half)?;
             self.finish(&tree, R::EXPANDS);
