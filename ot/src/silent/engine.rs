@@ -245,7 +245,7 @@ impl<R: Role> Engine<R> {
         }
         nodes.iter_mut().for_each(|node| *node &= !1);
         self.role.mark(tree, nodes);
-        let code = Code { key: self.code_key, instance: *instance, weight: lpn.weight };
+        let code = Code { key: self.code_key, instance: *instance, weight: lpn.weight, lanes: lpn.lanes };
         self.kernel.encode(&code, *first, table, nodes);
     }
 }

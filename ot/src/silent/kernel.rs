@@ -12,13 +12,17 @@ use aes::Aes128;
 use aes::cipher::{Array, BlockCipherEncrypt, KeyInit};
 use prg::Seed;
 
-/// Rows of the code whose indices are generated together.
+/// Rows, or quads of rows, of a code whose indices are generated together.
 pub(crate) const ROWS: usize = 64;
+
+/// Rows that share their entries in a code of quads.
+pub(crate) const QUAD: usize = 4;
 
 /// A sparse code: row i adds up `weight` pseudo-random entries of a table.
 ///
 /// Index j of row i is ⌊r·k/2^32⌋, r being 32-bit word number `weight`·i + j of AES in counter mode (counter in the
-/// low half of a block, `instance` in the high half), k the length of the table.
+/// low half of a block, `instance` in the high half), k the length of the table. With four lanes, i and k count quads
+/// of rows and entries, and row m of a quad takes entry m ^ (j mod 4) of the quad.
 pub(crate) struct Code {
     /// Key of the counter mode, public.
     pub(crate) key: Block,
@@ -26,6 +30,8 @@ pub(crate) struct Code {
     pub(crate) instance: u64,
     /// Entries per row: [`super::params::WEIGHT`] or [`super::params::SETUP_WEIGHT`].
     pub(crate) weight: usize,
+    /// 1, or [`QUAD`].
+    pub(crate) lanes: usize,
 }
 
 /// An implementation of the inner loops.
@@ -62,12 +68,14 @@ impl Kernel {
     }
 
     /// Adds row `first + i` of the code, applied to `table`, to `leaves[i]`; `first` and the number of leaves are
-    /// multiples of [`ROWS`].
+    /// multiples of `lanes` times [`ROWS`].
     pub(crate) fn encode(self, code: &Code, first: u64, table: &[Block], leaves: &mut [Block]) {
+        let group = ROWS * code.lanes;
         assert!(
-            first.is_multiple_of(ROWS as u64) && leaves.len().is_multiple_of(ROWS),
+            first.is_multiple_of(group as u64) && leaves.len().is_multiple_of(group),
             "whole groups of rows"
         );
+        assert!(table.len().is_multiple_of(code.lanes), "whole quads of entries");
         match self {
             Self::Portable => portable::encode(code, first, table, leaves),
             #[cfg(target_arch = "x86_64")]
@@ -122,10 +130,10 @@ mod portable {
 
     pub(super) fn encode(code: &Code, first: u64, table: &[Block], leaves: &mut [Block]) {
         let cipher = Aes128::new(&Array(code.key.to_le_bytes()));
-        let k = table.len() as u64;
-        let mut counter = first * code.weight as u64 / 4;
+        let k = (table.len() / code.lanes) as u64;
+        let mut counter = first / code.lanes as u64 * code.weight as u64 / 4;
         let mut words = vec![Array([0; 16]); ROWS * code.weight / 4];
-        for leaves in leaves.chunks_exact_mut(ROWS) {
+        for leaves in leaves.chunks_exact_mut(ROWS * code.lanes) {
             for word in &mut words {
                 word.0 = (Block::from(counter) | Block::from(code.instance) << 64).to_le_bytes();
                 counter += 1;
@@ -135,8 +143,11 @@ mod portable {
                 .iter()
                 .flat_map(|word| word.0.as_chunks::<4>().0)
                 .map(|word| ((u64::from(u32::from_le_bytes(*word)) * k) >> 32) as usize);
-            for leaf in leaves {
-                *leaf = indices.by_ref().take(code.weight).fold(*leaf, |sum, index| sum ^ table[index]);
+            for row in leaves.chunks_exact_mut(code.lanes) {
+                for (j, index) in indices.by_ref().take(code.weight).enumerate() {
+                    let entries = &table[index * code.lanes..][..code.lanes];
+                    row.iter_mut().enumerate().for_each(|(m, leaf)| *leaf ^= entries[m ^ (j % code.lanes)]);
+                }
             }
         }
     }
@@ -154,6 +165,7 @@ mod portable {
 
 #[cfg(test)]
 mod tests {
+    use super::super::params::{SETUP_WEIGHT, WEIGHT};
     use super::*;
     use prg::Prg;
 
@@ -196,9 +208,9 @@ mod tests {
 
     #[test]
     fn codes_agree_and_are_linear() {
-        for weight in [super::super::params::WEIGHT, super::super::params::SETUP_WEIGHT] {
-            let code = Code { key: 5 << 90, instance: 3, weight };
-            for (k, first) in [(1000, 0), (77_777, 64 * 1000)] {
+        for (weight, lanes) in [(WEIGHT, QUAD), (SETUP_WEIGHT, 1), (6, 1)] {
+            let code = Code { key: 5 << 90, instance: 3, weight, lanes };
+            for (k, first) in [(1000, 0), (77_776, 256 * 1000)] {
                 let (x, y) = (blocks(1, k), blocks(2, k));
                 let sum: Vec<_> = x.iter().zip(&y).map(|(x, y)| x ^ y).collect();
                 let image = |kernel: Kernel, table: &[Block]| {

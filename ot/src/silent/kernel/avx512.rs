@@ -5,7 +5,8 @@
     reason = "vector loads and stores, and calls into code for a detected instruction set"
 )]
 
-use super::{Code, ROWS};
+use super::super::params::{SETUP_WEIGHT, WEIGHT};
+use super::{Code, QUAD, ROWS};
 use crate::Block;
 use crate::hash::{EPOCH, epoch_key};
 use aes::Aes128;
@@ -38,9 +39,9 @@ pub(super) fn encode(code: &Code, first: u64, table: &[Block], leaves: &mut [Blo
     assert!(table.len() < 1 << 28, "byte offsets into the table have 32 bits");
     // SAFETY: as above.
     unsafe {
-        match code.weight {
-            10 => encode_vector::<10>(code, first, table, leaves),
-            24 => encode_vector::<24>(code, first, table, leaves),
+        match (code.weight, code.lanes) {
+            (WEIGHT, QUAD) => encode_quads::<WEIGHT>(code, first, table, leaves),
+            (SETUP_WEIGHT, 1) => encode_rows::<SETUP_WEIGHT>(code, first, table, leaves),
             _ => super::portable::encode(code, first, table, leaves),
         }
     }
@@ -209,21 +210,52 @@ fn expand_flight(keys: &Schedule, left: &mut [Block; BLOCKS], right: &mut [Block
     sum
 }
 
-/// Byte offsets into the table for [`ROWS`] rows.
+/// Byte offsets into the table for [`ROWS`] rows or quads.
 type Offsets<const WEIGHT: usize> = [[u32; WEIGHT]; ROWS];
 
 #[target_feature(enable = "avx512f,vaes,aes")]
-fn encode_vector<const WEIGHT: usize>(code: &Code, first: u64, table: &[Block], leaves: &mut [Block]) {
+fn encode_rows<const WEIGHT: usize>(code: &Code, first: u64, table: &[Block], leaves: &mut [Block]) {
     let keys = schedule(code.key);
     let mut offsets = [[0; WEIGHT]; ROWS];
     let mut counter = first * WEIGHT as u64 / 4;
     for leaves in leaves.as_chunks_mut::<ROWS>().0 {
-        draw_offsets(&keys, code.instance, counter, table.len() as u32, &mut offsets);
+        draw_offsets::<WEIGHT, 1>(&keys, code.instance, counter, table.len(), &mut offsets);
         counter += (ROWS * WEIGHT / 4) as u64;
         for (leaf, offsets) in leaves.iter_mut().zip(&offsets) {
             *leaf ^= row_sum(table, offsets);
         }
     }
+}
+
+#[target_feature(enable = "avx512f,vaes,aes")]
+fn encode_quads<const WEIGHT: usize>(code: &Code, first: u64, table: &[Block], leaves: &mut [Block]) {
+    let keys = schedule(code.key);
+    let mut offsets = [[0; WEIGHT]; ROWS];
+    let mut counter = first / QUAD as u64 * WEIGHT as u64 / 4;
+    for leaves in leaves.as_chunks_mut::<{ ROWS * QUAD }>().0 {
+        draw_offsets::<WEIGHT, QUAD>(&keys, code.instance, counter, table.len(), &mut offsets);
+        counter += (ROWS * WEIGHT / 4) as u64;
+        for (quad, offsets) in leaves.as_chunks_mut::<QUAD>().0.iter_mut().zip(&offsets) {
+            store(quad, _mm512_xor_si512(load(quad), quad_sum(table, offsets)));
+        }
+    }
+}
+
+/// The sum of the table's quads at these byte offsets, block m of the result taking block m ^ (j mod 4) of entry j.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn quad_sum<const WEIGHT: usize>(table: &[Block], offsets: &[u32; WEIGHT]) -> __m512i {
+    let mut sums = [_mm512_setzero_si512(); QUAD];
+    for (j, offset) in offsets.iter().enumerate() {
+        // SAFETY: `draw_offsets` gives 64·⌊r·q/2^32⌋ < 64·q for a table of q quads.
+        let entry = unsafe { _mm512_loadu_si512(table.as_ptr().cast::<u8>().add(*offset as usize).cast()) };
+        sums[j % QUAD] = _mm512_xor_si512(sums[j % QUAD], entry);
+    }
+    // Lane m of the result is lane m ^ 1, m ^ 2, m ^ 3 of the operand.
+    let one = _mm512_shuffle_i64x2::<0b10_11_00_01>(sums[1], sums[1]);
+    let two = _mm512_shuffle_i64x2::<0b01_00_11_10>(sums[2], sums[2]);
+    let three = _mm512_shuffle_i64x2::<0b00_01_10_11>(sums[3], sums[3]);
+    _mm512_xor_si512(_mm512_xor_si512(sums[0], one), _mm512_xor_si512(two, three))
 }
 
 /// The sum of the table's blocks at these byte offsets.
@@ -246,18 +278,19 @@ fn row_sum<const WEIGHT: usize>(table: &[Block], offsets: &[u32; WEIGHT]) -> Blo
 
 #[inline]
 #[target_feature(enable = "avx512f,vaes")]
-fn draw_offsets<const WEIGHT: usize>(
+fn draw_offsets<const WEIGHT: usize, const LANES: usize>(
     keys: &Schedule,
     instance: u64,
     counter: u64,
-    k: u32,
+    k: usize,
     offsets: &mut Offsets<WEIGHT>,
 ) {
     const { assert!((ROWS * WEIGHT).is_multiple_of(16 * FLIGHT), "whole flights") };
-    let (k, high) = (_mm512_set1_epi64(i64::from(k)), _mm512_set1_epi64(-1 << 32));
+    let (k, high) = (_mm512_set1_epi64((k / LANES) as i64), _mm512_set1_epi64(-1 << 32));
     let mut blocks = _mm512_mask_set1_epi64(_mm512_set1_epi64(instance as i64), 0x55, counter as i64);
     blocks = _mm512_add_epi64(blocks, _mm512_set_epi64(0, 3, 0, 2, 0, 1, 0, 0));
     let four = _mm512_maskz_set1_epi64(0x55, 4);
+    let scale = _mm_cvtsi32_si128((LANES * size_of::<Block>()).ilog2() as i32);
     for words in offsets.as_flattened_mut().as_chunks_mut::<{ 16 * FLIGHT }>().0 {
         let mut inputs = [blocks; FLIGHT];
         for input in &mut inputs {
@@ -269,7 +302,7 @@ fn draw_offsets<const WEIGHT: usize>(
             let random = _mm512_aesenclast_epi128(value, keys[10]);
             let even = _mm512_srli_epi64::<32>(_mm512_mul_epu32(random, k));
             let odd = _mm512_and_si512(_mm512_mul_epu32(_mm512_srli_epi64::<32>(random), k), high);
-            let scaled = _mm512_slli_epi32::<4>(_mm512_or_si512(even, odd));
+            let scaled = _mm512_sll_epi32(_mm512_or_si512(even, odd), scale);
             // SAFETY: 64 writable bytes, no alignment asked for.
             unsafe { _mm512_storeu_si512(words.as_mut_ptr().cast(), scaled) };
         }
