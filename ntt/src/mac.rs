@@ -25,9 +25,6 @@ use rayon::prelude::*;
 /// Most inputs of one block: the headroom of [`Lanes::Sum`].
 pub const MAX_INPUTS: usize = 32_768;
 
-/// Products that a sum takes between two carries.
-const CARRY_EVERY: usize = 4096;
-
 /// Slabs per parallel task.
 const SLABS_PER_TASK: usize = 16;
 
@@ -299,65 +296,37 @@ struct Operands<'a> {
 
 fn run_slab(isa: Isa, blocking: Blocking, operands: Operands<'_>) {
     if blocking.tiles == 1 {
-        isa.run(Slab::<1, 4>(operands));
+        isa.run(Slab::<2, 4>(operands));
     } else {
-        isa.run(Slab::<2, 2>(operands));
+        isa.run(Slab::<4, 2>(operands));
     }
 }
 
-struct Slab<'a, const T: usize, const O: usize>(Operands<'a>);
+/// In blocks of `P` polynomials (two per tile) × `O` outputs.
+struct Slab<'a, const P: usize, const O: usize>(Operands<'a>);
 
-impl<const T: usize, const O: usize> Kernel for Slab<'_, T, O> {
+impl<const P: usize, const O: usize> Kernel for Slab<'_, P, O> {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Lanes>(self) {
         let Operands { p, inputs, pairs, weights, sums } = self.0;
         let m = Modular::<L>::new(p);
-        let pairs = pairs[..pairs.len() - 1].as_chunks::<T>().0; // the padding group is left out
+        let pairs = pairs[..pairs.len() - 1].as_chunks::<P>().0; // the padding group is left out
         let weights = weights[..weights.len() - 1].as_chunks::<O>().0;
         let used = sums.len() - 1;
         let output_blocks = weights.len() / inputs;
         for (output_block, weights) in weights.chunks_exact(inputs).enumerate() {
-            for (tile_block, pairs) in pairs.chunks_exact(2 * inputs).enumerate() {
-                let at = (tile_block * output_blocks + output_block) * O * T * 2;
-                let sums = &mut sums[..used][at..at + O * T * 2];
-                block::<L, T, O>(&m, pairs, weights, sums);
-            }
-        }
-    }
-}
-
-/// `T` tiles × `O` outputs. `pairs` holds 2 chunks of `T` groups per input: \[tile\]\[polynomial\], flattened.
-#[inline(always)]
-fn block<L: Lanes, const T: usize, const O: usize>(
-    m: &Modular<L>,
-    pairs: &[[Group; T]],
-    weights: &[[Group; O]],
-    sums: &mut [Group],
-) {
-    let mut acc = [[[L::sum(); 2]; T]; O];
-    let pairs = pairs.as_chunks::<2>().0;
-    for (pairs, weights) in pairs.chunks(CARRY_EVERY).zip(weights.chunks(CARRY_EVERY)) {
-        for (pair, weight) in pairs.iter().zip(weights) {
-            let pair: [[L; 2]; T] = core::array::from_fn(|t| {
-                core::array::from_fn(|q| L::load(&pair[(2 * t + q) / T][(2 * t + q) % T].0))
-            });
-            for o in 0..O {
-                let w = L::load(&weight[o].0);
-                for t in 0..T {
-                    for q in 0..2 {
-                        acc[o][t][q] = L::accumulate(acc[o][t][q], pair[t][q], w);
-                    }
+            for (tile_block, pairs) in pairs.chunks_exact(inputs).enumerate() {
+                let at = (tile_block * output_blocks + output_block) * O * P;
+                let products = L::sum_products(pairs, weights);
+                let products = products.as_flattened().iter();
+                for (sum, &products) in sums[..used][at..at + O * P].iter_mut().zip(products) {
+                    let (low, high) = L::split(products);
+                    m.add(L::load(&sum.0), m.wide(low, high)).store(&mut sum.0);
                 }
             }
         }
-        acc = acc.map(|tiles| tiles.map(|pair| pair.map(L::carry)));
-    }
-    let acc = acc.as_flattened().as_flattened();
-    for (sum, &acc) in sums.iter_mut().zip(acc) {
-        let (low, high) = L::split(acc);
-        m.add(L::load(&sum.0), m.wide(low, high)).store(&mut sum.0);
     }
 }
 
@@ -365,6 +334,7 @@ fn block<L: Lanes, const T: usize, const O: usize>(
 mod tests {
     use super::*;
     use crate::primes::ntt_primes;
+    use crate::simd::CARRY_EVERY;
     use prg::{Prg, Seed};
 
     /// A block with random contents, and the slow sums at one coefficient of each polynomial and limb.

@@ -19,6 +19,9 @@ pub const LANES: usize = 8;
 /// The low 52 bits of a word, the operand width of the multiply-add instructions.
 pub const MASK52: u64 = (1 << 52) - 1;
 
+/// Products that a [`Lanes::Sum`] takes between two carries.
+pub(crate) const CARRY_EVERY: usize = 4096;
+
 /// Eight words on a cache line of their own: the unit of the tiled layouts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C, align(64))]
@@ -65,6 +68,28 @@ pub trait Lanes: Copy {
     fn carry(sum: Self::Sum) -> Self::Sum;
     /// The sum as (low, high) with value low + 2^52·high.
     fn split(sum: Self::Sum) -> (Self, Self);
+
+    /// sums\[o\]\[k\] = Σ_i x\[i\]\[k\]·w\[i\]\[o\] with all sums in registers: `P`·`O` = 8 is meant.
+    #[inline(always)]
+    fn sum_products<const P: usize, const O: usize>(
+        x: &[[Group; P]],
+        w: &[[Group; O]],
+    ) -> [[Self::Sum; P]; O] {
+        let mut sums = [[Self::sum(); P]; O];
+        for (x, w) in x.chunks(CARRY_EVERY).zip(w.chunks(CARRY_EVERY)) {
+            for (x, w) in x.iter().zip(w) {
+                let x: [Self; P] = core::array::from_fn(|k| Self::load(&x[k].0));
+                for o in 0..O {
+                    let w = Self::load(&w[o].0);
+                    for k in 0..P {
+                        sums[o][k] = Self::accumulate(sums[o][k], x[k], w);
+                    }
+                }
+            }
+            sums = sums.map(|sums| sums.map(Self::carry));
+        }
+        sums
+    }
 }
 
 /// A computation over lanes. Implementations of `run` should be `#[inline(always)]`, otherwise they are compiled

@@ -425,8 +425,14 @@ impl Scratch {
     fn new(params: &Params) -> Self {
         let buffer = |words| Zeroizing::new(vec![0; words]);
         let n = params.degree();
-        let pairs = buffer(STAGED * 2 * params.words());
-        Self { u: buffer(n), e1: buffer(n), flood: buffer(4 * n), work: buffer(n), torus: buffer(n), pairs }
+        Self {
+            u: buffer(n),
+            e1: buffer(n),
+            flood: buffer(4 * n),
+            work: buffer(n),
+            torus: buffer(n),
+            pairs: buffer(0),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The lanes in plain Rust.
 
-use super::{LANES, Lanes, MASK52};
+use super::{Group, LANES, Lanes, MASK52};
 
 /// Eight words.
 #[derive(Clone, Copy)]
@@ -97,5 +97,28 @@ impl Lanes for Portable {
     #[inline(always)]
     fn split(sum: Self::Sum) -> (Self, Self) {
         (Self(sum.map(|s| s as u64 & MASK52)), Self(sum.map(|s| (s >> 52) as u64)))
+    }
+
+    /// Lane by lane and polynomial pair by pair: the sums of an inner loop then stay in registers.
+    #[inline(always)]
+    fn sum_products<const P: usize, const O: usize>(
+        x: &[[Group; P]],
+        w: &[[Group; O]],
+    ) -> [[Self::Sum; P]; O] {
+        let mut sums = [[Self::sum(); P]; O];
+        for (o, sums) in sums.iter_mut().enumerate() {
+            for (k, [even, odd]) in sums.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+                for (lane, (even, odd)) in even.iter_mut().zip(odd).enumerate() {
+                    let (mut first, mut second) = (0, 0);
+                    for (x, w) in x.iter().zip(w) {
+                        let w = u128::from(w[o].0[lane]);
+                        first += u128::from(x[2 * k].0[lane]) * w;
+                        second += u128::from(x[2 * k + 1].0[lane]) * w;
+                    }
+                    (*even, *odd) = (first, second);
+                }
+            }
+        }
+        sums
     }
 }
