@@ -67,7 +67,7 @@ impl CiphertextBlock {
         places: &[(usize, usize)],
         share: Option<ShareSource<'_>>,
     ) -> Result<(), UploadError> {
-        assert!(Arc::ptr_eq(&self.params, stream.params()), "block and stream of one parameter set");
+        assert!(self.params.matches(stream.params()), "block and stream of one parameter set");
         let (n, words) = (self.params.degree(), self.params.words());
         let uploads = stream.split(bytes, places.len())?;
         for (batch, (uploads, places)) in uploads.chunks(STAGED).zip(places.chunks(STAGED)).enumerate() {
@@ -203,7 +203,7 @@ impl Accumulators {
     /// # Panics
     /// If the shapes or parameter sets do not fit together.
     pub fn multiply_accumulate(&mut self, ciphertexts: &CiphertextBlock, weights: &WeightBlock) {
-        let same = |params: &Arc<Params>| Arc::ptr_eq(params, &self.params);
+        let same = |params: &Arc<Params>| params.matches(&self.params);
         assert!(same(&ciphertexts.params) && same(&weights.params), "blocks of one parameter set");
         let rings: Vec<&Ring> = self.params.limbs().iter().collect();
         multiply_accumulate(&rings, &ciphertexts.pairs, &weights.weights, &mut self.sums);

@@ -69,7 +69,7 @@ impl Ciphertext {
     /// # Panics
     /// If the parameter sets differ.
     pub fn add_assign(&mut self, other: &Self) {
-        assert!(Arc::ptr_eq(&self.params, &other.params), "ciphertexts of one parameter set");
+        assert!(self.params.matches(&other.params), "ciphertexts of one parameter set");
         self.for_each_limb(|ring, x, l| ring.add_assign(x, l), &other.c0, &other.c1);
     }
 

@@ -159,6 +159,11 @@ impl Params {
         self.special.as_ref()
     }
 
+    /// Whether `other` was derived from the same arguments.
+    pub(crate) fn matches(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other) || (self.same_rings(other) && self.plaintext == other.plaintext)
+    }
+
     /// Whether keys of `other` serve here: same degree, limbs and special prime.
     pub(crate) fn same_rings(&self, other: &Self) -> bool {
         let primes = |params: &Self| params.key_rings().map(Ring::modulus).collect::<Vec<_>>();

@@ -269,7 +269,7 @@ impl Sanitiser {
         let params = self.key.params();
         let first = self.next;
         self.next += jobs.len() as u64;
-        let same = |job: &ReplyJob<'_>| Arc::ptr_eq(job.source.params, params);
+        let same = |job: &ReplyJob<'_>| job.source.params.matches(params);
         assert!(jobs.iter().all(same), "ciphertexts and key of one parameter set");
         let valid = |job: &ReplyJob<'_>| job.positions.count(params.degree());
         let (bytes_start, shares_start) = (bytes.len(), shares.len());
