@@ -9,77 +9,65 @@
 //! `i` never repeats in a session: it is the number of the OT in its source, see [`crate::source`].
 
 use crate::Block;
+use crate::kernel::{EPOCH, Kernel};
 use aes::Aes128;
 use aes::cipher::{Array, BlockCipherEncrypt, KeyInit};
 use prg::Seed;
 
-/// Positions hashed under one key.
-pub(crate) const EPOCH: u64 = 256;
-
-/// Blocks per call of the cipher.
-const WIDTH: usize = 64;
-
 /// The hash function of one session.
 pub(crate) struct Hash {
     session: Aes128,
-    epoch: Option<u64>,
-    key: Aes128,
+    kernel: Kernel,
 }
 
 impl Hash {
     pub(crate) fn new(session: &Seed) -> Self {
-        let session = Aes128::new(&Array(*session.as_bytes()));
-        Self { key: session.clone(), session, epoch: None }
+        Self::with_kernel(session, Kernel::best())
+    }
+
+    pub(crate) fn with_kernel(session: &Seed, kernel: Kernel) -> Self {
+        Self { session: cipher(session), kernel }
     }
 
     /// Replaces `blocks[j]` by H(blocks[j] ^ shift, first + j).
-    pub(crate) fn apply(&mut self, first: u64, shift: Block, mut blocks: &mut [Block]) {
+    pub(crate) fn apply(&self, first: u64, shift: Block, mut blocks: &mut [Block]) {
         let mut position = first;
         while !blocks.is_empty() {
-            let in_epoch = (EPOCH - position % EPOCH) as usize;
-            let (head, rest) = blocks.split_at_mut(in_epoch.min(blocks.len()));
-            self.rekey(position / EPOCH);
-            for (k, chunk) in head.chunks_mut(WIDTH).enumerate() {
-                encrypt(&self.key, position + (k * WIDTH) as u64, shift, chunk);
-            }
+            let left = EPOCH - position as usize % EPOCH;
+            let (head, rest) = blocks.split_at_mut(left.min(blocks.len()));
+            self.kernel.hash(self.key(position), position, shift, head);
             position += head.len() as u64;
             blocks = rest;
         }
     }
 
-    fn rekey(&mut self, epoch: u64) {
-        if self.epoch != Some(epoch) {
-            self.key = Aes128::new(&Array(epoch_key(&self.session, epoch)));
-            self.epoch = Some(epoch);
+    /// Bit j of `out` becomes the lowest bit of H(blocks[j] ^ shift, first + j); whole epochs only.
+    pub(crate) fn bits(&self, first: u64, shift: Block, blocks: &[Block], out: &mut [u64]) {
+        let (epochs, rest) = blocks.as_chunks::<EPOCH>();
+        assert!(rest.is_empty() && first.is_multiple_of(EPOCH as u64), "whole epochs");
+        let words = out.as_chunks_mut::<{ EPOCH / 64 }>().0;
+        assert_eq!(words.len(), epochs.len(), "one bit per block");
+        for (i, (blocks, words)) in epochs.iter().zip(words).enumerate() {
+            let position = first + (i * EPOCH) as u64;
+            *words = self.kernel.hash_bits(self.key(position), position, shift, blocks);
         }
     }
-}
 
-/// The key of an epoch: the session's cipher applied to its number.
-pub(crate) fn epoch_key(session: &Aes128, epoch: u64) -> [u8; 16] {
-    let mut key = Array(Block::from(epoch).to_le_bytes());
-    session.encrypt_block(&mut key);
-    key.0
-}
-
-/// σ, a linear orthomorphism: both it and x ↦ σ(x) ^ x are permutations.
-#[inline(always)]
-pub(crate) fn sigma(x: Block) -> Block {
-    let (low, high) = (x as u64, (x >> 64) as u64);
-    Block::from(high) | Block::from(low ^ high) << 64
-}
-
-fn encrypt(key: &Aes128, first: u64, shift: Block, blocks: &mut [Block]) {
-    let mut inputs = [Array([0; 16]); WIDTH];
-    let inputs = &mut inputs[..blocks.len()];
-    for (j, (input, block)) in inputs.iter_mut().zip(&mut *blocks).enumerate() {
-        *block = sigma(*block ^ shift) ^ Block::from(first + j as u64);
-        input.0 = block.to_le_bytes();
+    fn key(&self, position: u64) -> Block {
+        derive(&self.session, position / EPOCH as u64)
     }
-    key.encrypt_blocks(inputs);
-    for (block, output) in blocks.iter_mut().zip(inputs) {
-        *block ^= Block::from_le_bytes(output.0);
-    }
+}
+
+/// The cipher with this public key.
+pub(crate) fn cipher(key: &Seed) -> Aes128 {
+    Aes128::new(&Array(*key.as_bytes()))
+}
+
+/// Key number `i` under a key of keys.
+pub(crate) fn derive(keys: &Aes128, i: u64) -> Block {
+    let mut key = Array(Block::from(i).to_le_bytes());
+    keys.encrypt_block(&mut key);
+    Block::from_le_bytes(key.0)
 }
 
 #[cfg(test)]
@@ -99,7 +87,7 @@ mod tests {
     #[test]
     fn hashes_follow_the_definition_across_epochs() {
         let (session, shift) = ([3; 16], 0x55aa << 60);
-        let mut hash = Hash::new(&Seed::from_bytes(session));
+        let hash = Hash::new(&Seed::from_bytes(session));
         let xs: Vec<Block> = (0..700).map(|j| (j << 70) + 11 * j * j).collect();
         for first in [0, 1, 200, 255, 256, 1 << 40] {
             let mut out = xs.clone();

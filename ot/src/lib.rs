@@ -20,6 +20,7 @@ pub mod bits;
 pub mod chosen;
 mod hash;
 pub mod iknp;
+mod kernel;
 pub mod packing;
 mod ring;
 mod rot;

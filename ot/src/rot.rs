@@ -133,7 +133,7 @@ pub(crate) fn send_random_bits<S: CotSend + ?Sized>(
     ones: &mut [u64],
 ) -> Result<(), OtError> {
     cots.reserve(channel, n)?;
-    let (mut hash, delta) = (Hash::new(cots.session()), cots.delta());
+    let (hash, delta) = (Hash::new(cots.session()), cots.delta());
     let mut blocks = [(); 2].map(|()| Zeroizing::new(vec![0; CHUNK.min(n)]));
     channel.stream(|_, rx| {
         for start in (0..n).step_by(CHUNK) {
@@ -159,7 +159,7 @@ pub(crate) fn receive_random_bits<R: CotReceive + ?Sized>(
     out: &mut [u64],
 ) -> Result<(), OtError> {
     cots.reserve(channel, n)?;
-    let mut hash = Hash::new(cots.session());
+    let hash = Hash::new(cots.session());
     let mut blocks = Zeroizing::new(vec![0; CHUNK.min(n)]);
     channel.stream(|tx, _| {
         for start in (0..n).step_by(CHUNK) {

@@ -27,16 +27,16 @@
 //! Constant time, except that the receiver's hidden leaf decides which of 8192 blocks in cache it overwrites.
 
 mod engine;
-pub(crate) mod kernel;
 pub mod params;
 mod table;
 mod tree;
 
+use crate::hash::Hash;
+use crate::kernel::Kernel;
 use crate::source::{CotReceive, CotSend};
 use crate::{Block, CotReceiver, CotSender, OtError, bits, iknp, rot};
 use channels::{Channel, Rx, Tx};
 use engine::{Engine, Role};
-use kernel::Kernel;
 use params::{MAIN, SETUP};
 use prg::{Prg, Seed};
 use zeroize::{Zeroize, Zeroizing};
@@ -251,16 +251,9 @@ impl Role for Sender {
 
     fn mark(&self, _root: &Self::Tree, _nodes: &mut [Block]) {}
 
-    fn hash_bits(
-        &self,
-        kernel: Kernel,
-        session: &Seed,
-        first: u64,
-        blocks: &[Block],
-        [zeros, ones]: [&mut [u64]; 2],
-    ) {
-        kernel.hash_bits(session, first, 0, blocks, zeros);
-        kernel.hash_bits(session, first, self.delta, blocks, ones);
+    fn hash_bits(&self, hash: &Hash, first: u64, blocks: &[Block], [zeros, ones]: [&mut [u64]; 2]) {
+        hash.bits(first, 0, blocks, zeros);
+        hash.bits(first, self.delta, blocks, ones);
     }
 }
 
@@ -311,16 +304,9 @@ impl Role for Receiver {
         nodes[tree.alpha] |= 1;
     }
 
-    fn hash_bits(
-        &self,
-        kernel: Kernel,
-        session: &Seed,
-        first: u64,
-        blocks: &[Block],
-        [choices, out]: [&mut [u64]; 2],
-    ) {
+    fn hash_bits(&self, hash: &Hash, first: u64, blocks: &[Block], [choices, out]: [&mut [u64]; 2]) {
         rot::keep_low_bits(blocks, choices);
-        kernel.hash_bits(session, first, 0, blocks, out);
+        hash.bits(first, 0, blocks, out);
     }
 }
 

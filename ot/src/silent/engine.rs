@@ -1,12 +1,11 @@
 //! What both parties do alike: batches of trees over a table, trees that wait, and the stock of bits.
 
-use super::kernel::{Code, Kernel};
 use super::params::{Lpn, MAIN, SETUP};
 use super::table::Table;
-use crate::hash::epoch_key;
+use crate::hash::{Hash, cipher, derive};
+use crate::kernel::{Code, Kernel};
 use crate::{Block, OtError, bits};
 use aes::Aes128;
-use aes::cipher::{Array, KeyInit};
 use prg::Seed;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -43,7 +42,7 @@ pub(super) trait Role {
     fn mark(&self, tree: &Self::Tree, nodes: &mut [Block]);
 
     /// Hashes correlated OTs to this party's two vectors of bits.
-    fn hash_bits(&self, kernel: Kernel, session: &Seed, first: u64, blocks: &[Block], out: [&mut [u64]; 2]);
+    fn hash_bits(&self, hash: &Hash, first: u64, blocks: &[Block], out: [&mut [u64]; 2]);
 }
 
 /// Bits of the number of a tree below those of its instance.
@@ -59,6 +58,7 @@ pub(super) const KEPT: usize = MAIN.inputs().div_ceil(MAIN.leaves());
 pub(super) struct Engine<R: Role> {
     pub(super) role: R,
     pub(super) session: Seed,
+    hash: Hash,
     kernel: Kernel,
     tree_keys: Aes128,
     code_key: Block,
@@ -116,11 +116,13 @@ impl<R: Role> Engine<R> {
     ) -> Result<Self, OtError> {
         let mut first = Table::with_capacity(inputs.len());
         first.extend_from_slice(inputs);
+        let hash_session = session.derive("silent OT hash", 0);
         let mut engine = Self {
             role,
-            session: session.derive("silent OT hash", 0),
+            hash: Hash::with_kernel(&hash_session, kernel),
+            session: hash_session,
             kernel,
-            tree_keys: Aes128::new(&Array(*session.derive("silent OT trees", 0).as_bytes())),
+            tree_keys: cipher(&session.derive("silent OT trees", 0)),
             code_key: Block::from_le_bytes(*session.derive("silent OT code", 0).as_bytes()),
             batch: Batch::new(SETUP[0], 0, first),
             waiting: VecDeque::new(),
@@ -189,7 +191,7 @@ impl<R: Role> Engine<R> {
         self.finish(&tree, R::EXPANDS);
         let first = BIT_POSITIONS + self.bit_trees * MAIN.leaves() as u64;
         let [left, right] = &mut self.bits;
-        self.role.hash_bits(self.kernel, &self.session, first, &self.nodes, [left, right]);
+        self.role.hash_bits(&self.hash, first, &self.nodes, [left, right]);
         self.bit_trees += 1;
         self.bits_used = 0;
         Ok(())
@@ -258,5 +260,5 @@ impl Stock {
 
 /// A key for every tree: at most 13 hashes of unknown inputs are ever made under one.
 fn tree_key(keys: &Aes128, instance: u64, tree: usize) -> Block {
-    Block::from_le_bytes(epoch_key(keys, instance << TREE_BITS | tree as u64))
+    derive(keys, instance << TREE_BITS | tree as u64)
 }

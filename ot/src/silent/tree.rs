@@ -4,8 +4,8 @@
 //! those of the root differ by delta; so every level adds up to delta. Node j of a level has its children at j and
 //! m + j of the next: bit i of a leaf's number is the turn taken at level i.
 
-use super::kernel::Kernel;
 use crate::Block;
+use crate::kernel::Kernel;
 
 /// The sender's side: all leaves into `nodes`, and the sum of the left nodes of each level into `sums`.
 pub(super) fn send(

@@ -5,13 +5,9 @@
     reason = "vector loads and stores, and calls into code for a detected instruction set"
 )]
 
-use super::super::params::{SETUP_WEIGHT, WEIGHT};
-use super::{Code, QUAD, ROWS};
+use super::{Code, EPOCH, QUAD, ROWS};
 use crate::Block;
-use crate::hash::{EPOCH, epoch_key};
-use aes::Aes128;
-use aes::cipher::{Array, KeyInit};
-use prg::Seed;
+use crate::silent::params::{SETUP_WEIGHT, WEIGHT};
 use std::arch::x86_64::*;
 
 /// Registers in flight: enough to hide the latency of a round.
@@ -47,14 +43,14 @@ pub(super) fn encode(code: &Code, first: u64, table: &[Block], leaves: &mut [Blo
     }
 }
 
-pub(super) fn hash_bits(session: &Seed, first: u64, shift: Block, leaves: &[Block], out: &mut [u64]) {
-    let session = Aes128::new(&Array(*session.as_bytes()));
-    for (i, (leaves, out)) in leaves.as_chunks::<256>().0.iter().zip(out.chunks_mut(4)).enumerate() {
-        let position = first + EPOCH * i as u64;
-        let key = Block::from_le_bytes(epoch_key(&session, position / EPOCH));
-        // SAFETY: as above.
-        unsafe { hash_epoch(key, position, shift, leaves, out) }
-    }
+pub(super) fn hash(key: Block, first: u64, shift: Block, blocks: &mut [Block]) {
+    // SAFETY: as above.
+    unsafe { hash_vector(key, first, shift, blocks) }
+}
+
+pub(super) fn hash_bits(key: Block, first: u64, shift: Block, blocks: &[Block; EPOCH]) -> [u64; EPOCH / 64] {
+    // SAFETY: as above.
+    unsafe { hash_bits_vector(key, first, shift, blocks) }
 }
 
 /// AES-128 round keys, each in all four lanes.
@@ -309,26 +305,65 @@ fn draw_offsets<const WEIGHT: usize, const LANES: usize>(
     }
 }
 
-/// 256 hashes under one key, one bit of each.
-#[target_feature(enable = "avx512f,vaes,aes,bmi2")]
-fn hash_epoch(key: Block, first: u64, shift: Block, leaves: &[Block; 256], out: &mut [u64]) {
-    let keys = schedule(key);
-    let (shift, one) = (broadcast(shift), _mm512_set1_epi64(1));
-    let base = _mm512_maskz_set1_epi64(0x55, first as i64);
-    let mut tweak = _mm512_or_si512(base, _mm512_set_epi64(0, 3, 0, 2, 0, 1, 0, 0));
-    let four = _mm512_maskz_set1_epi64(0x55, 4);
-    for (i, blocks) in leaves.as_chunks::<BLOCKS>().0.iter().enumerate() {
+/// What a hash needs besides the blocks: round keys, the shift and the position of the next blocks.
+struct Hashing {
+    keys: Schedule,
+    shift: __m512i,
+    tweak: __m512i,
+}
+
+impl Hashing {
+    #[inline]
+    #[target_feature(enable = "avx512f,aes")]
+    fn new(key: Block, first: u64, shift: Block) -> Self {
+        let base = _mm512_maskz_set1_epi64(0x55, first as i64);
+        let tweak = _mm512_add_epi64(base, _mm512_set_epi64(0, 3, 0, 2, 0, 1, 0, 0));
+        Self { keys: schedule(key), shift: broadcast(shift), tweak }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,vaes")]
+    fn next(&mut self, blocks: &[Block; BLOCKS]) -> Flight {
+        let four = _mm512_maskz_set1_epi64(0x55, 4);
         let mut inputs = load_flight(blocks);
         for input in &mut inputs {
-            *input = _mm512_xor_si512(sigma(_mm512_xor_si512(*input, shift)), tweak);
-            tweak = _mm512_add_epi64(tweak, four);
+            *input = _mm512_xor_si512(sigma(_mm512_xor_si512(*input, self.shift)), self.tweak);
+            self.tweak = _mm512_add_epi64(self.tweak, four);
         }
-        let hashes = encrypt_and_add(&keys, inputs);
-        let low_bits = hashes
+        encrypt_and_add(&self.keys, inputs)
+    }
+}
+
+#[target_feature(enable = "avx512f,vaes,aes")]
+fn hash_vector(key: Block, first: u64, shift: Block, blocks: &mut [Block]) {
+    let mut hashing = Hashing::new(key, first, shift);
+    let (whole, rest) = blocks.as_chunks_mut::<BLOCKS>();
+    for blocks in whole {
+        let hashes = hashing.next(blocks);
+        store_flight(blocks, &hashes);
+    }
+    if !rest.is_empty() {
+        let mut padded = [0; BLOCKS];
+        padded[..rest.len()].copy_from_slice(rest);
+        let hashes = hashing.next(&padded);
+        store_flight(&mut padded, &hashes);
+        rest.copy_from_slice(&padded[..rest.len()]);
+    }
+}
+
+#[target_feature(enable = "avx512f,vaes,aes,bmi2")]
+fn hash_bits_vector(key: Block, first: u64, shift: Block, blocks: &[Block; EPOCH]) -> [u64; EPOCH / 64] {
+    let mut hashing = Hashing::new(key, first, shift);
+    let one = _mm512_set1_epi64(1);
+    let mut words = [0; EPOCH / 64];
+    for (i, blocks) in blocks.as_chunks::<BLOCKS>().0.iter().enumerate() {
+        let hashes = hashing.next(blocks);
+        // two bits per block, of which the lower one is wanted
+        let bits = hashes
             .iter()
             .rev()
-            .fold(0, |word, hash| word << 8 | u64::from(_mm512_test_epi64_mask(*hash, one)));
-        let half = _pext_u64(low_bits, 0x5555_5555_5555_5555) << (32 * (i % 2));
-        out[i / 2] = if i % 2 == 0 { half } else { out[i / 2] | half };
+            .fold(0, |bits, hash| bits << 8 | u64::from(_mm512_test_epi64_mask(*hash, one)));
+        words[i / 2] |= _pext_u64(bits, 0x5555_5555_5555_5555) << (BLOCKS * (i % 2));
     }
+    words
 }

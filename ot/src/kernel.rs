@@ -1,4 +1,4 @@
-//! The three inner loops of silent OT: tree levels, sparse code, hashing to bits.
+//! The inner loops that take the time: hashing, tree levels, sparse codes.
 //!
 //! One portable version on top of the `aes` crate, and one for AVX-512 with vector AES, chosen at run time. Both
 //! compute the same; the tests hold them to each other.
@@ -6,17 +6,18 @@
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 
-use crate::hash::{Hash, sigma};
-use crate::{Block, bits};
+use crate::Block;
 use aes::Aes128;
 use aes::cipher::{Array, BlockCipherEncrypt, KeyInit};
-use prg::Seed;
 
 /// Rows, or quads of rows, of a code whose indices are generated together.
 pub(crate) const ROWS: usize = 64;
 
 /// Rows that share their entries in a code of quads.
 pub(crate) const QUAD: usize = 4;
+
+/// Blocks hashed under one key.
+pub(crate) const EPOCH: usize = 256;
 
 /// A sparse code: row i adds up `weight` pseudo-random entries of a table.
 ///
@@ -28,7 +29,7 @@ pub(crate) struct Code {
     pub(crate) key: Block,
     /// Tells the matrices under one key apart.
     pub(crate) instance: u64,
-    /// Entries per row: [`super::params::WEIGHT`] or [`super::params::SETUP_WEIGHT`].
+    /// Entries per row; fast for those in [`crate::silent::params`].
     pub(crate) weight: usize,
     /// 1, or [`QUAD`].
     pub(crate) lanes: usize,
@@ -83,24 +84,36 @@ impl Kernel {
         }
     }
 
-    /// Bit i of `out` becomes the lowest bit of H(leaves[i] ^ shift, first + i), the hash of this crate; `first` and
-    /// the number of leaves are multiples of 256.
-    pub(crate) fn hash_bits(
-        self,
-        session: &Seed,
-        first: u64,
-        shift: Block,
-        leaves: &[Block],
-        out: &mut [u64],
-    ) {
-        assert!(first.is_multiple_of(256) && leaves.len().is_multiple_of(256), "whole epochs");
-        assert!(out.len() >= bits::words(leaves.len()), "one bit per leaf");
+    /// Replaces `blocks[i]`, of at most [`EPOCH`], by AES_key(y) ^ y with y = σ(blocks[i] ^ shift) ^ (first + i).
+    pub(crate) fn hash(self, key: Block, first: u64, shift: Block, blocks: &mut [Block]) {
         match self {
-            Self::Portable => portable::hash_bits(session, first, shift, leaves, out),
+            Self::Portable => portable::hash(key, first, shift, blocks),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => avx512::hash_bits(session, first, shift, leaves, out),
+            Self::Avx512 => avx512::hash(key, first, shift, blocks),
         }
     }
+
+    /// The lowest bits of what [`Kernel::hash`] gives.
+    pub(crate) fn hash_bits(
+        self,
+        key: Block,
+        first: u64,
+        shift: Block,
+        blocks: &[Block; EPOCH],
+    ) -> [u64; EPOCH / 64] {
+        match self {
+            Self::Portable => portable::hash_bits(key, first, shift, blocks),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => avx512::hash_bits(key, first, shift, blocks),
+        }
+    }
+}
+
+/// σ, a linear orthomorphism: both it and x ↦ σ(x) ^ x are permutations.
+#[inline(always)]
+fn sigma(x: Block) -> Block {
+    let (low, high) = (x as u64, (x >> 64) as u64);
+    Block::from(high) | Block::from(low ^ high) << 64
 }
 
 /// The portable version.
@@ -152,22 +165,40 @@ mod portable {
         }
     }
 
-    pub(super) fn hash_bits(session: &Seed, first: u64, shift: Block, leaves: &[Block], out: &mut [u64]) {
-        let mut hash = Hash::new(session);
-        let mut blocks = [0; WIDTH];
-        for (group, (leaves, word)) in leaves.chunks_exact(WIDTH).zip(out).enumerate() {
-            blocks.copy_from_slice(leaves);
-            hash.apply(first + (WIDTH * group) as u64, shift, &mut blocks);
-            *word = blocks.iter().rev().fold(0, |word, block| word << 1 | (block & 1) as u64);
+    pub(super) fn hash(key: Block, first: u64, shift: Block, blocks: &mut [Block]) {
+        let cipher = Aes128::new(&Array(key.to_le_bytes()));
+        for (chunk, blocks) in blocks.chunks_mut(WIDTH).enumerate() {
+            let mut inputs = [Array([0; 16]); WIDTH];
+            let inputs = &mut inputs[..blocks.len()];
+            for (i, (input, block)) in inputs.iter_mut().zip(&mut *blocks).enumerate() {
+                *block = sigma(*block ^ shift) ^ Block::from(first + (chunk * WIDTH + i) as u64);
+                input.0 = block.to_le_bytes();
+            }
+            cipher.encrypt_blocks(inputs);
+            blocks.iter_mut().zip(inputs).for_each(|(y, image)| *y ^= Block::from_le_bytes(image.0));
         }
+    }
+
+    pub(super) fn hash_bits(
+        key: Block,
+        first: u64,
+        shift: Block,
+        blocks: &[Block; EPOCH],
+    ) -> [u64; EPOCH / 64] {
+        let mut hashes = *blocks;
+        hash(key, first, shift, &mut hashes);
+        let mut words = [0; EPOCH / 64];
+        crate::rot::keep_low_bits(&hashes, &mut words);
+        words
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::params::{SETUP_WEIGHT, WEIGHT};
     use super::*;
-    use prg::Prg;
+    use crate::bits;
+    use crate::silent::params::{SETUP_WEIGHT, WEIGHT};
+    use prg::{Prg, Seed};
 
     fn kernels() -> Vec<Kernel> {
         if Kernel::best() == Kernel::Portable {
@@ -230,16 +261,27 @@ mod tests {
     }
 
     #[test]
+    fn hashes_agree_for_every_length() {
+        let shift = blocks(5, 1)[0];
+        for n in [0, 1, 31, 32, 33, 100, 255, 256] {
+            for first in [0, 700, (1 << 63) + 512] {
+                let (mut expected, mut hashes) = (blocks(4, n), blocks(4, n));
+                Kernel::Portable.hash(99, first, shift, &mut expected);
+                Kernel::best().hash(99, first, shift, &mut hashes);
+                assert_eq!(hashes, expected);
+            }
+        }
+    }
+
+    #[test]
     fn bits_are_the_lowest_of_the_hashes() {
-        let session = Seed::from_bytes([9; 16]);
-        let leaves = blocks(4, 1024);
-        for (first, shift) in [(0, 0), (1 << 63 | 512, blocks(5, 1)[0])] {
-            let mut expected = leaves.clone();
-            Hash::new(&session).apply(first, shift, &mut expected);
+        let leaves: [Block; EPOCH] = blocks(4, EPOCH).try_into().unwrap();
+        for (first, shift) in [(0, 0), ((1 << 63) + 512, blocks(5, 1)[0])] {
+            let mut expected = leaves;
+            Kernel::Portable.hash(99, first, shift, &mut expected);
             for kernel in kernels() {
-                let mut out = vec![0; 16];
-                kernel.hash_bits(&session, first, shift, &leaves, &mut out);
-                assert!((0..1024).all(|i| bits::get(&out, i) == (expected[i] & 1 == 1)), "{kernel:?}");
+                let words = kernel.hash_bits(99, first, shift, &leaves);
+                assert!((0..EPOCH).all(|i| bits::get(&words, i) == (expected[i] & 1 == 1)), "{kernel:?}");
             }
         }
     }
