@@ -1,7 +1,7 @@
 //! Correlated OT over Z_m: shares of a bit times a number.
 //!
-//! Functionality: for the receiver's choice bits b_i and the sender's correlations d_i in Z_m, the sender gets r_i and
-//! the receiver r_i + b_i·d_i mod m, with r_i uniform.
+//! Functionality: for the receiver's choice bits b_i and the sender's correlations d_i in Z_m, the sender gets
+//! r_i and the receiver r_i + b_i·d_i mod m, with r_i uniform.
 //!
 //! Asharov, Lindell, Schneider, Zohner (CCS 2013), section 5.4, over any ring and on top of any source.
 //!
@@ -12,10 +12,12 @@
 //!   u = r + d − h1 mod m         --u-->      h_b mod m + b·u
 //! ```
 //!
-//! Security: semi-honest, from [`crate::RotSender`]. Masks modulo 2^k are exactly uniform; modulo a prime of at most
-//! 40 bits each is within 2^-88 of uniform, 2^-40 for 2^48 of them in a run.
-//! Cost: the source's bytes, then [`reply_bytes`] = ⌈n·⌈log2 m⌉/8⌉ from sender to receiver; one round, after `reserve`.
-//! Memory: 8 bytes per OT for each party, besides the arguments: call it with as many as one message should hold.
+//! Security: semi-honest, from [`crate::RotSender`]. Masks modulo 2^k are exactly uniform; modulo a prime of
+//! at most 40 bits each is within 2^-88 of uniform, 2^-40 for 2^48 of them in a run.
+//! Cost: the source's bytes, then [`reply_bytes`] = ⌈n·⌈log2 m⌉/8⌉ from sender to receiver; one round, after
+//! `reserve`.
+//! Memory: 8 bytes per OT for each party, besides the arguments: call it with as many as one message should
+//! hold.
 //! Constant time, except for the refusal of a malformed reply.
 
 use crate::packing::{pack, packed_len};

@@ -1,11 +1,11 @@
 //! Base OT: a few random OTs of 128-bit seeds from the Diffie–Hellman assumption.
 //!
-//! Functionality: the receiver brings choice bits; for each the sender gets two random seeds and the receiver the
-//! chosen one.
+//! Functionality: the receiver brings choice bits; for each the sender gets two random seeds and the receiver
+//! the chosen one.
 //!
-//! Chou and Orlandi, "The simplest protocol for oblivious transfer" (ePrint 2015/267), figure 1, over ristretto255.
-//! Deviation: the seed is the BLAKE3 hash of both messages, the position and the shared point, as their section 4
-//! on key derivation asks for.
+//! Chou and Orlandi, "The simplest protocol for oblivious transfer" (ePrint 2015/267), figure 1, over
+//! ristretto255.
+//! Deviation: the seed is the BLAKE3 hash of the position, both messages and the shared point.
 //!
 //! ```text
 //!   sender                                   receiver (choice c_i)

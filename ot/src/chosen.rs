@@ -1,7 +1,7 @@
 //! 1-of-2 OT of short strings.
 //!
-//! Functionality: the sender brings pairs of strings of 1 to 64 bits, the receiver choice bits; the receiver gets the
-//! chosen string of each pair.
+//! Functionality: the sender brings pairs of strings of 1 to 64 bits, the receiver choice bits; the receiver
+//! gets the chosen string of each pair.
 //!
 //! Beaver (CRYPTO 1995): random OT, then both strings under the two random blocks as one-time pads.
 //! Security: semi-honest, from [`crate::RotSender`]: the pad of the other string is pseudo-random.

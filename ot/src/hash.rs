@@ -2,11 +2,11 @@
 //!
 //! H(x, i) = AES_K(y) ^ y with y = σ(x) ^ i, σ(l ‖ r) = (l ^ r) ‖ l, and K = AES_session(⌊i / 256⌋).
 //!
-//! Guo, Katz, Wang, Yu (ePrint 2019/074), section 7.2: π(σ(x)) ^ σ(x) is circular correlation robust for a random
-//! permutation π and a linear orthomorphism σ. With one key for N hashes a peer that sees them all gains log2 N bits
-//! (Guo, Katz, Wang, Weng, Yu, ePrint 2019/1168): a key here serves 256 positions, at most two hashes each, so
-//! 9 of 128 bits are lost, and the session key, to which both parties contribute, keeps sessions apart. The position
-//! `i` never repeats in a session: it is the number of the OT in its source, see [`crate::source`].
+//! Guo, Katz, Wang, Yu (ePrint 2019/074): π(σ(x)) ^ σ(x) is circular correlation robust for a random
+//! permutation π and a linear orthomorphism σ. With one key for N hashes a peer that sees them all gains log2
+//! N bits (Guo, Katz, Wang, Weng, Yu, ePrint 2019/1168): a key here serves 256 positions, at most two hashes
+//! each, so 9 of 128 bits are lost, and the session key, to which both parties contribute, keeps sessions apart.
+//! The position `i` never repeats in a session: it is the number of the OT in its source, see [`crate::source`].
 
 use crate::Block;
 use crate::kernel::{EPOCH, Kernel};

@@ -3,8 +3,8 @@
 //! Functionality: the sender holds `delta`; for every choice bit `b` of the receiver the sender gets a
 //! pseudo-random block `q` and the receiver `q ^ b·delta`.
 //!
-//! Ishai, Kilian, Nissim, Petrank (CRYPTO 2003), section 3, in the streaming form of Asharov, Lindell, Schneider,
-//! Zohner (CCS 2013), section 4; without the final hash, because the correlation itself is what callers want.
+//! Ishai, Kilian, Nissim, Petrank (CRYPTO 2003), section 3, with one message per OT as in Asharov, Lindell,
+//! Schneider, Zohner (CCS 2013); without the final hash, because the correlation itself is what callers want.
 //!
 //! ```text
 //!   sender (delta)                                receiver (choices b)
@@ -16,8 +16,8 @@
 //!
 //! Security: semi-honest; `u_j` is masked by a stream whose seed the sender does not have, so nothing about `b`
 //! leaks, and nothing travels to the receiver. Streams never restart.
-//! Cost: set-up is [`crate::base`]'s; an extension by n is 16·⌈n/128⌉·128 bytes from receiver to sender, one message.
-//! Batches of [`BATCH`] rows stream through cache; memory does not depend on n. Constant time.
+//! Cost: set-up is [`crate::base`]'s; an extension by n is 16·⌈n/128⌉·128 bytes from receiver to sender, one
+//! message. Batches of [`BATCH`] rows stream through cache; memory does not depend on n. Constant time.
 
 use crate::base;
 use crate::transpose::BitMatrix;

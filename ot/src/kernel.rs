@@ -1,7 +1,7 @@
 //! The inner loops that take the time: hashing, tree levels, sparse codes.
 //!
-//! One portable version on top of the `aes` crate, and one for AVX-512 with vector AES, chosen at run time. Both
-//! compute the same; the tests hold them to each other.
+//! One portable version on top of the `aes` crate, and one for AVX-512 with vector AES, chosen at run time.
+//! Both compute the same; the tests hold them to each other.
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -21,9 +21,9 @@ pub(crate) const EPOCH: usize = 256;
 
 /// A sparse code: row i adds up `weight` pseudo-random entries of a table.
 ///
-/// Index j of row i is ⌊r·k/2^32⌋, r being 32-bit word number `weight`·i + j of AES in counter mode (counter in the
-/// low half of a block, `instance` in the high half), k the length of the table. With four lanes, i and k count quads
-/// of rows and entries, and row m of a quad takes entry m ^ (j mod 4) of the quad.
+/// Index j of row i is ⌊r·k/2^32⌋, r being 32-bit word number `weight`·i + j of AES in counter mode (counter
+/// in the low half of a block, `instance` in the high half), k the length of the table. With four lanes, i and
+/// k count quads of rows and entries, and row m of a quad takes entry m ^ (j mod 4) of the quad.
 pub(crate) struct Code {
     /// Key of the counter mode, public.
     pub(crate) key: Block,
@@ -68,8 +68,8 @@ impl Kernel {
         }
     }
 
-    /// Adds row `first + i` of the code, applied to `table`, to `leaves[i]`; `first` and the number of leaves are
-    /// multiples of `lanes` times [`ROWS`].
+    /// Adds row `first + i` of the code, applied to `table`, to `leaves[i]`; `first` and the number of leaves
+    /// are multiples of `lanes` times [`ROWS`].
     pub(crate) fn encode(self, code: &Code, first: u64, table: &[Block], leaves: &mut [Block]) {
         let group = ROWS * code.lanes;
         assert!(
@@ -84,7 +84,8 @@ impl Kernel {
         }
     }
 
-    /// Replaces `blocks[i]`, of at most [`EPOCH`], by AES_key(y) ^ y with y = σ(blocks[i] ^ shift) ^ (first + i).
+    /// Replaces `blocks[i]`, of at most [`EPOCH`], by AES_key(y) ^ y, where
+    /// y = σ(blocks[i] ^ shift) ^ (first + i).
     pub(crate) fn hash(self, key: Block, first: u64, shift: Block, blocks: &mut [Block]) {
         match self {
             Self::Portable => portable::hash(key, first, shift, blocks),

@@ -1,14 +1,15 @@
 //! Oblivious transfer: base OT, extension, correlated, random and chosen OT.
 //!
-//! A *correlated* OT (COT) gives the sender a block `q`, the receiver `q ^ b·delta` for its choice bit `b`, under
-//! one offset `delta` of the sender. Everything else is made from it: hashing breaks the correlation (random OT),
-//! and a masked message on top carries what the caller wants to transfer.
+//! A *correlated* OT (COT) gives the sender a block `q`, the receiver `q ^ b·delta` for its choice bit `b`,
+//! under one offset `delta` of the sender. Everything else is made from it: hashing breaks the correlation
+//! (random OT), and a masked message on top carries what the caller wants to transfer.
 //!
 //! * [`base`]: 128 OTs from public-key cryptography; the seed of everything.
 //! * [`iknp`]: extension with chosen bits, 16 bytes per OT, one direction, no limit.
 //! * [`source`]: the interface that extensions share; all of the following is written against it.
 //! * [`RotSender`], [`RotReceiver`]: random OT of blocks or bits, by re-keyed hashing.
-//! * [`arithmetic`]: correlated OT over a [`Ring`]; [`chosen`]: 1-of-2 OT of short strings; [`triples`]: bit triples.
+//! * [`arithmetic`]: correlated OT over a [`Ring`]; [`chosen`]: 1-of-2 OT of short strings; [`triples`]: bit
+//! triples.
 //! * [`packing`], [`bits`]: values and bits without gaps.
 //!
 //! All parties are semi-honest; a peer's bytes are still never trusted for lengths, ranges or progress.

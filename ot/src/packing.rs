@@ -1,4 +1,5 @@
-//! Values of `bits` bits each, packed without gaps: value `i` fills bits `i·bits ..` of the byte string, low bit first.
+//! Values of `bits` bits each, packed without gaps: value `i` fills bits `i·bits ..` of the byte string, low
+//! bit first.
 //!
 //! Openings and OT messages travel in this form; [`packed_len`] is their exact size. Eight values fill exactly
 //! `bits` bytes, so that a stream may be cut at any multiple of eight values.

@@ -66,8 +66,8 @@ impl Ring {
         }
     }
 
-    /// An element from 128 uniform bits: exactly uniform modulo 2^bits; modulo p, ⌊p·block/2^128⌋ is within statistical distance
-    /// p/2^128 ≤ 2^-88 of uniform, so that 2^48 of them in a run stay within 2^-40.
+    /// An element from 128 uniform bits: exactly uniform modulo 2^bits; modulo p, ⌊p·block/2^128⌋ is within
+    /// statistical distance p/2^128 ≤ 2^-88 of uniform, so that 2^48 of them in a run stay within 2^-40.
     #[inline]
     pub(crate) fn reduce_uniform(self, block: Block) -> u64 {
         match self {

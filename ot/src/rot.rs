@@ -3,9 +3,9 @@
 //! Functionality: for every choice bit b the sender gets two pseudo-random blocks `r0, r1`, the receiver `r_b`;
 //! b is chosen by the receiver, or random. The bit variants keep one bit of each block.
 //!
-//! r_b = H(q ^ b·delta, i) with the re-keyed hash of this crate (its module names the source); i is the position in
-//! the source. Security: semi-honest; H is correlation robust, so the block not chosen is pseudo-random to the
-//! receiver. Cost: that of the source, nothing more. Constant time.
+//! r_b = H(q ^ b·delta, i) with the re-keyed hash of this crate (its module names the source); i is the
+//! position in the source. Security: semi-honest; H is correlation robust, so the block not chosen is
+//! pseudo-random to the receiver. Cost: that of the source, nothing more. Constant time.
 
 use crate::hash::Hash;
 use crate::source::{CotReceive, CotSend};

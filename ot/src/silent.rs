@@ -1,29 +1,33 @@
 //! Silent OT extension: correlated OTs with random choice bits for 0.03 bytes each.
 //!
-//! Functionality: that of [`CotSend`] and [`CotReceive`]; the sender's blocks have lowest bit 0 and the receiver's
-//! lowest bit is its choice, because `delta` is odd. Chosen bits are had for one further bit from receiver to sender.
+//! Functionality: that of [`CotSend`] and [`CotReceive`]; the sender's blocks have lowest bit 0 and the
+//! receiver's lowest bit is its choice, because `delta` is odd. Chosen bits are had for one further bit from
+//! receiver to sender.
 //!
-//! Ferret (Yang, Weng, Lan, Zhang, Wang, ePrint 2020/924) in its semi-honest form: t correlated trees give COTs whose choice bits are 1 once per
-//! block of leaves; adding a sparse linear code of k further COTs hides where (regular LPN, see [`params`]).
-//! Deviations: trees are those of Half-Tree (ePrint 2022/1431), so the sums of a level's two sides differ by delta
-//! and one correlated OT per level carries them unhashed; the hidden leaf follows from the random choice bits of
-//! those OTs, so the receiver sends nothing; a batch is not made at once, but tree by tree as OTs are wanted;
-//! the first batch comes from IKNP through smaller LPN instances; parameters are larger than Ferret's.
+//! Ferret (Yang, Weng, Lan, Zhang, Wang, ePrint 2020/924) in its semi-honest form: t correlated trees give
+//! COTs whose choice bits are 1 once per block of leaves; adding a sparse linear code of k further COTs hides
+//! where (regular LPN, see [`params`]).
+//! Deviations: trees are those of Half-Tree (ePrint 2022/1431), so the sums of a level's two sides differ by
+//! delta and one correlated OT per level carries them unhashed; the hidden leaf follows from the random choice
+//! bits of those OTs, so the receiver sends nothing; a batch is not made at once, but tree by tree as OTs are
+//! wanted; the first batch comes from IKNP through smaller LPN instances; parameters are larger than Ferret's.
 //!
 //! ```text
 //!   sender (delta)                                   receiver
 //!   for every tree, with COTs q_i                      t_i = q_i ^ r_i·delta, r_i random
 //!   k_i = sum of left nodes of level i
-//!                             --k_i ^ q_i-->         sum of the side r_i of level i = k_i ^ q_i ^ t_i;
-//!   leaves v                                         hidden leaf at alpha, alpha_i = 1 ^ r_i: leaves v ^ delta·[j = alpha]
+//!                             --k_i ^ q_i-->         sum of side r_i of level i = k_i ^ q_i ^ t_i
+//!   leaves v                                         leaves w = v ^ delta·[j = alpha], alpha_i = 1 ^ r_i
 //!   y = v + A·(table)                                z = w + A·(table)
 //!   the last trees of a batch make the table of the next
 //! ```
 //!
-//! Security: semi-honest, LPN with regular noise as estimated in [`params`]; H of the trees is circular correlation robust, each tree having a key of its own.
-//! Cost: [`setup_bytes`], then [`extend_bytes`] from sender to receiver for both kinds of use; [`correction_bytes`] from receiver to
-//! sender for chosen bits. Reserving is one message; so is making bits.
-//! Memory per party: 13 MB, 26 MB while a batch gives way to the next, and 240 bytes for every 8192 OTs reserved.
+//! Security: semi-honest, LPN with regular noise as estimated in [`params`]; H of the trees is circular
+//! correlation robust, each tree having a key of its own.
+//! Cost: [`setup_bytes`], then [`extend_bytes`] from sender to receiver for both kinds of use;
+//! [`correction_bytes`] from receiver to sender for chosen bits. Reserving is one message; so is making bits.
+//! Memory per party: 13 MB, 26 MB while a batch gives way to the next, and 300 bytes for every 8192 OTs
+//! reserved.
 //! Constant time, except that the receiver's hidden leaf decides which of 8192 blocks in cache it overwrites.
 
 mod engine;
@@ -48,7 +52,8 @@ pub fn setup_bytes() -> (usize, usize) {
     (to_receiver + trees, to_sender + iknp::extend_bytes(SETUP[0].inputs()))
 }
 
-/// OTs of one tree: reservations, and calls for bits, are served in such portions, and what is left over is kept.
+/// OTs of one tree: reservations, and calls for bits, are served in such portions, and what is left over is
+/// kept.
 pub const PORTION: usize = MAIN.leaves();
 
 /// Bytes from sender to receiver for the first `portions` portions after the set-up.

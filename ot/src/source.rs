@@ -1,12 +1,13 @@
 //! Where correlated OTs come from, so that what is built on them does not care.
 //!
-//! Two kinds of source stand behind the same two traits. An *interactive* one (IKNP) transfers chosen bits natively
-//! and draws them itself where the caller wants random ones. A *silent* one makes OTs with random choice bits from
-//! a short talk beforehand ([`reserve`](CotSend::reserve)) and turns a random bit into the chosen one by sending
-//! their difference: one bit per OT, from receiver to sender, to which the sender answers by adding `delta` or not.
+//! Two kinds of source stand behind the same two traits. An *interactive* one (IKNP) transfers chosen bits
+//! natively and draws them itself where the caller wants random ones. A *silent* one makes OTs with random
+//! choice bits from a short talk beforehand ([`reserve`](CotSend::reserve)) and turns a random bit into the
+//! chosen one by sending their difference: one bit per OT, from receiver to sender, to which the sender
+//! answers by adding `delta` or not.
 //!
-//! Both parties make the same calls with the same numbers. Every OT has a position in its source, from 0, that never
-//! comes twice: whatever hashes a block takes it as the tweak.
+//! Both parties make the same calls with the same numbers. Every OT has a position in its source, from 0, that
+//! never comes twice: whatever hashes a block takes it as the tweak.
 
 use crate::{Block, CotReceiver, CotSender, OtError, bits, rot};
 use channels::{Channel, Rx, Tx};
@@ -38,8 +39,8 @@ pub trait CotSend {
     /// If fewer were reserved.
     fn chosen(&mut self, rx: &mut Rx, out: &mut [Block]) -> Result<(), OtError>;
 
-    /// `n` further OTs with random choice bits, as random OTs of bits: packed pairs of them. They need no reservation
-    /// and have no position.
+    /// `n` further OTs with random choice bits, as random OTs of bits: packed pairs of them. They need no
+    /// reservation and have no position.
     ///
     /// # Panics
     /// If a slice is too short.
@@ -77,8 +78,8 @@ pub trait CotReceive {
     /// If fewer were reserved, or `choices` is too short.
     fn chosen(&mut self, tx: &mut Tx, choices: &[u64], out: &mut [Block]) -> Result<(), OtError>;
 
-    /// `n` further OTs with random choice bits, as random OTs of bits, all packed. They need no reservation and have
-    /// no position.
+    /// `n` further OTs with random choice bits, as random OTs of bits, all packed. They need no reservation
+    /// and have no position.
     ///
     /// # Panics
     /// If a slice is too short.
@@ -208,5 +209,46 @@ impl<T: CotReceive + ?Sized> CotReceive for Box<T> {
         out: &mut [u64],
     ) -> Result<(), OtError> {
         (**self).random_bits(channel, n, choices, out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::bits;
+    use crate::testing::{both, sources};
+
+    #[test]
+    fn positions_count_every_transfer_once_and_alike() {
+        for (mut pair, mut send, mut receive) in sources() {
+            let mut total = 0;
+            for n in [1, 64, 100, 9000] {
+                let (mut q, mut t, mut choices) = (vec![0; n], vec![0; n], vec![0; bits::words(n)]);
+                for random in [true, false] {
+                    both(
+                        &mut pair,
+                        |a| {
+                            send.reserve(a, n).unwrap();
+                            a.stream(
+                                |_, rx| {
+                                    if random { send.random(rx, &mut q) } else { send.chosen(rx, &mut q) }
+                                },
+                            )
+                        },
+                        |b| {
+                            receive.reserve(b, n).unwrap();
+                            b.stream(|tx, _| match random {
+                                true => receive.random(tx, &mut choices, &mut t),
+                                false => receive.chosen(tx, &choices, &mut t),
+                            })
+                        },
+                    )
+                    .0
+                    .unwrap();
+                    total += n as u64;
+                    assert_eq!((send.position(), receive.position()), (total, total));
+                }
+            }
+            assert_eq!(send.session().as_bytes(), receive.session().as_bytes());
+        }
     }
 }

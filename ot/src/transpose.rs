@@ -1,9 +1,9 @@
 //! Transposition of bit matrices: 128 columns in, one 128-bit block per row out.
 //!
-//! Eklundh's recursion (IEEE Trans. Computers C-21, 1972): at step `s` = 64, 32 … 1 the off-diagonal `s`×`s` bits of
-//! every 2`s`×2`s` square change places. A tile is 128 columns of 512 rows, that is four 128×128 squares side by
-//! side, so that every step works on whole 512-bit lines. The same safe code is compiled for several
-//! instruction sets, and the widest one that the machine has is taken at run time.
+//! Eklundh's recursion (IEEE Trans. Computers C-21, 1972): at step `s` = 64, 32 … 1 the off-diagonal `s`×`s`
+//! bits of every 2`s`×2`s` square change places. A tile is 128 columns of 512 rows, that is four 128×128
+//! squares side by side, so that every step works on whole 512-bit lines. The same safe code is compiled for
+//! several instruction sets, and the widest one that the machine has is taken at run time.
 
 use crate::{Block, KAPPA};
 
@@ -18,8 +18,8 @@ type Kernel = (&'static str, fn(&mut Tile));
 
 /// A matrix of 128 columns with room for a fixed number of rows.
 ///
-/// Columns lie one after the other, with a gap of 64 bytes: a power-of-two distance would map all of them to the
-/// same few cache sets.
+/// Columns lie one after the other, with a gap of 64 bytes: a power-of-two distance would map all of them to
+/// the same few cache sets.
 pub(crate) struct BitMatrix {
     words: Vec<u64>,
     stride: usize,

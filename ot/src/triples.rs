@@ -1,11 +1,12 @@
 //! Bit triples: shares of random a, b and of a·b, packed.
 //!
 //! Functionality: the parties get (a₁, b₁, c₁) and (a₂, b₂, c₂) of random bits with
-//! c₁ ^ c₂ = (a₁ ^ a₂)·(b₁ ^ b₂). Opening d = x ^ a and e = y ^ b multiplies shared x and y (Beaver, CRYPTO 1991).
+//! c₁ ^ c₂ = (a₁ ^ a₂)·(b₁ ^ b₂). Opening d = x ^ a and e = y ^ b multiplies shared x and y (Beaver, CRYPTO
+//! 1991).
 //!
-//! From two random OTs of bits per triple: one whose sender's difference is a₁ and whose choice is b₂, one whose
-//! difference is b₁ and whose choice is a₂; each gives shares of the product of the two. (GMW's construction as in
-//! Asharov, Lindell, Schneider, Zohner, CCS 2013, section 5.1; here all OTs go in one direction.)
+//! From two random OTs of bits per triple: one whose sender's difference is a₁ and whose choice is b₂, one
+//! whose difference is b₁ and whose choice is a₂; each gives shares of the product of the two. (GMW's
+//! construction as in Asharov, Lindell, Schneider, Zohner, CCS 2013; here all OTs go in one direction.)
 //! Cost: two OTs of the source per triple, nothing more. Security: that of the OTs. Constant time.
 
 use crate::{CotReceive, CotSend, OtError, RotReceiver, RotSender, bits};

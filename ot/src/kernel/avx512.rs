@@ -237,7 +237,8 @@ fn encode_quads<const WEIGHT: usize>(code: &Code, first: u64, table: &[Block], l
     }
 }
 
-/// The sum of the table's quads at these byte offsets, block m of the result taking block m ^ (j mod 4) of entry j.
+/// The sum of the table's quads at these byte offsets, block m of the result taking block m ^ (j mod 4) of
+/// entry j.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn quad_sum<const WEIGHT: usize>(table: &[Block], offsets: &[u32; WEIGHT]) -> __m512i {

@@ -1,34 +1,40 @@
 //! Parameters of the LPN assumption behind silent OT, and what attacks on them cost.
 //!
-//! The assumption: n samples A·x + e over F2 look random, where x has k random bits, every row of the public A has
-//! `weight` pseudo-random ones, and e is *regular*: n is cut into t blocks of β = n/t, each with exactly one one.
-//! [`Lpn::security`] estimates log2 of the bit operations of these attacks, and is the least of them:
+//! The assumption: n samples A·x + e over F2 look random, where x has k random bits, every row of the public A
+//! has
+//! `weight` pseudo-random ones, and e is *regular*: n is cut into t blocks of β = n/t, each with exactly one
+//! one. [`Lpn::security`] estimates log2 of the bit operations of these attacks, and is the least of them:
 //!
-//! 1. **Information sets** (pooled Gauss and its Dumer/Stern form; Liu, Wang, Yang, Yu, ePrint 2022/712). Take k + l samples, hope that at most p of them are noisy. Samples can be spread over the
-//!    blocks, so that every block's error is missed independently, with probability 1 − (k+l)/n:
-//!    P = C(t, p)·((k+l)/n)^p·(1 − (k+l)/n)^(t−p), times C(p, p/2)/2^p for an even split. Per try: elimination, and
-//!    for p > 0 two lists of C((k+l)/2, p/2) sums matched on l bits. Elimination costs k^2.807 (Strassen) or, A being
-//!    sparse, 3·weight·k² for each of the l checks (Wiedemann): the lower of both counts.
+//! 1. **Information sets** (pooled Gauss and its Dumer/Stern form; Liu, Wang, Yang, Yu, ePrint 2022/712). Take
+//!    k + l samples, hope that at most p of them are noisy. Samples can be spread over the blocks, so that
+//!    every block's error is missed independently, with probability 1 − (k+l)/n: P = C(t, p)·((k+l)/n)^p·(1 −
+//!    (k+l)/n)^(t−p), times C(p, p/2)/2^p for an even split. Per try: elimination, and for p > 0 two lists of
+//!    C((k+l)/2, p/2) sums matched on l bits. Elimination costs k^2.807 (Strassen) or, A being sparse,
+//!    3·weight·k² for each of the l checks (Wiedemann): the lower of both counts.
 //! 2. **Supports** (the same on a smaller system; it uses that A is sparse, which 2022/712 does not). Rows
-//!    that touch only a fraction s of the unknowns are n·s^weight many; where that is at least s·k they determine
-//!    those unknowns, and only s·k samples must be free of noise. Every choice of unknowns gives a fresh try.
+//!    that touch only a fraction s of the unknowns are n·s^weight many; where that is at least s·k they
+//!    determine those unknowns, and only s·k samples must be free of noise. Every choice of unknowns gives a
+//!    fresh try.
 //! 3. **Algebra on regular noise** (Briaud, Øygarden, ePrint 2023/176). Products of two errors of a block
-//!    vanish. Guessing f zeros in each of u blocks, right with probability (1 − f/β)^u, the system is solved in degree
-//!    d where the series (1 + (β−1)z)^(t−u)·(1 + (β−1−f)z)^u / (1 + z)^(n−k) first has a coefficient ≤ 0, by
-//!    linear algebra on M = C(k − t − u·f, d) unknowns: M^2.807, or by Wiedemann 3·M²·C(k − t − u·f + 1, 2).
+//!    vanish. Guessing f zeros in each of u blocks, right with probability (1 − f/β)^u, the system is solved
+//!    in degree d where the series (1 + (β−1)z)^(t−u)·(1 + (β−1−f)z)^u / (1 + z)^(n−k) first has a coefficient
+//!    ≤ 0, by linear algebra on M = C(k − t − u·f, d) unknowns: M^2.807, or by Wiedemann 3·M²·C(k − t − u·f +
+//!    1, 2).
 //! 4. **The same with sparse equations**: a product of two sparse rows has at most (weight+1)² terms, so that
-//!    Wiedemann would cost 3·M²·(weight+1)². Eliminating the guesses destroys sparsity, so this is a bound from below.
+//!    Wiedemann would cost 3·M²·(weight+1)². Eliminating the guesses destroys sparsity, so this is a bound
+//!    from below.
 //!
-//! **Quads.** With `lanes` = 4, rows and unknowns come in fours: entry j of a row takes the same quad of unknowns in all
-//! four rows of a quad, row m taking unknown m ^ (j mod 4) of it. One cache line then serves four rows; encoding, which waits for
-//! memory, becomes about four times faster. In the terms of quasi-abelian codes (ePrint 2023/845) A is sparse over F2[Z2 × Z2]. That ring is
-//! local, and adding up each quad maps an instance to an unstructured one with n/4 samples, k/4 unknowns and blocks of
-//! β/4, with as many errors: no exponent changes, only the linear algebra is smaller. Every estimate is therefore the lower one
+//! **Quads.** With `lanes` = 4, rows and unknowns come in fours: entry j of a row takes the same quad of
+//! unknowns in all four rows of a quad, row m taking unknown m ^ (j mod 4) of it. One cache line then serves
+//! four rows; encoding, which waits for memory, becomes about three times faster. In the terms of
+//! quasi-abelian codes (ePrint 2023/845) A is sparse over F2[Z2 × Z2]. That ring is local, and adding up each
+//! quad maps an instance to an unstructured one with n/4 samples, k/4 unknowns and blocks of β/4, with as many
+//! errors: no exponent changes, only the linear algebra is smaller. Every estimate is therefore the lower one
 //! of the instance and of this projection.
 //!
 //! Not modelled: memory and its access, which all of them need in plenty (attack 3 at least 2^30 unknowns). The
-//! sets in use cost at least 2^128; the sets that are common in implementations (k = 452,000 with t = 1,280, and
-//! its relatives with shorter blocks) do not, by attacks 2 to 4: the tests print both.
+//! sets in use cost at least 2^128; the sets that are common in implementations (k = 452,000 with t = 1,280,
+//! and its relatives with shorter blocks) do not, by attacks 2 to 4: the tests print both.
 
 /// Ones per row of the code of [`MAIN`].
 pub const WEIGHT: usize = 10;
@@ -189,8 +195,8 @@ impl Lpn {
 
     /// Whether the series of attack 3 has a coefficient ≤ 0 up to degree d.
     ///
-    /// From its logarithmic derivative Σ c_j z^j, c_j = (−1)^j·((t−u)(β−1)^(j+1) + u(β−1−f)^(j+1) − (n−k)), whose first
-    /// coefficient is k − t − u·f exactly, follow the coefficients: i·h_i = Σ c_j·h_(i−1−j).
+    /// From its logarithmic derivative Σ c_j z^j, c_j = (−1)^j·((t−u)(β−1)^(j+1) + u(β−1−f)^(j+1) − (n−k)),
+    /// whose first coefficient is k − t − u·f exactly, follow the coefficients: i·h_i = Σ c_j·h_(i−1−j).
     fn solves(&self, u: usize, f: usize, d: u32) -> bool {
         let (whole, cut) = ((self.leaves() - 1) as f64, (self.leaves() - 1 - f) as f64);
         let checks = (self.samples() - self.unknowns) as f64;

@@ -1,8 +1,9 @@
-//! Correlated trees: the receiver learns all leaves but one, and for that one the leaf plus the sender's offset.
+//! Correlated trees: the receiver learns all leaves but one, and for that one the leaf plus the sender's
+//! offset.
 //!
-//! Guo, Yang, Wang, Zhang, Xie, Liu, Zhao, "Half-Tree" (ePrint 2022/1431), figure 3: the children of p are H(p) and H(p) ^ p, and
-//! those of the root differ by delta; so every level adds up to delta. Node j of a level has its children at j and
-//! m + j of the next: bit i of a leaf's number is the turn taken at level i.
+//! Guo, Yang, Wang, Zhang, Xie, Liu, Zhao, "Half-Tree" (ePrint 2022/1431): the children of p are H(p) and H(p)
+//! ^ p, and those of the root differ by delta; so every level adds up to delta. Node j of a level has its
+//! children at j and m + j of the next: bit i of a leaf's number is the turn taken at level i.
 
 use crate::Block;
 use crate::kernel::Kernel;
@@ -24,8 +25,8 @@ pub(super) fn send(
     }
 }
 
-/// The receiver's side: all leaves into `nodes`, with delta added to leaf `alpha`. `sums[i]` adds up the nodes of
-/// level i on the side that does not lead to `alpha`.
+/// The receiver's side: all leaves into `nodes`, with delta added to leaf `alpha`. `sums[i]` adds up the nodes
+/// of level i on the side that does not lead to `alpha`.
 pub(super) fn receive(kernel: Kernel, key: Block, alpha: usize, sums: &[Block], nodes: &mut [Block]) {
     assert_eq!(nodes.len(), 1 << sums.len(), "as many leaves as the depth says");
     // The unknown node of a level is kept at zero, so that its children are the same known value.
