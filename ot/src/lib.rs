@@ -6,10 +6,11 @@
 //!
 //! * [`base`]: 128 OTs from public-key cryptography; the seed of everything.
 //! * [`iknp`]: extension with chosen bits, 16 bytes per OT, one direction, no limit.
+//! * [`silent`]: extension with random bits, 0.03 bytes per OT.
 //! * [`source`]: the interface that extensions share; all of the following is written against it.
 //! * [`RotSender`], [`RotReceiver`]: random OT of blocks or bits, by re-keyed hashing.
 //! * [`arithmetic`]: correlated OT over a [`Ring`]; [`chosen`]: 1-of-2 OT of short strings; [`triples`]: bit
-//! triples.
+//!   triples.
 //! * [`packing`], [`bits`]: values and bits without gaps.
 //!
 //! All parties are semi-honest; a peer's bytes are still never trusted for lengths, ranges or progress.
