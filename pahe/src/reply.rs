@@ -32,8 +32,8 @@
 //! # Correctness
 //!
 //! In units of q/t a value errs by at most 1.5·W·t/q (flood), t/2^(c0_bits + 1) (rounding of c0), and with probability
-//! 1 − ε z·(σ·t/q + t/2^c1_bits·√(nonzeros of s/12)) (noise; rounding of c1, uniform because c1 is pseudorandom), with
-//! ε = 2·exp(−z²/2) chosen as 2^(−failure bits)/N, plus the torus rounding. [`ReplyFormat`] takes the fewest bits for
+//! 1 − 2ε z·(σ·t/q + t/2^c1_bits·√(nonzeros of s/12)) (noise; rounding of c1, uniform because c1 is pseudorandom), with
+//! ε = 2·exp(−z²/2) chosen as 2^(−failure bits − 1)/N, plus the torus rounding. [`ReplyFormat`] takes the fewest bits for
 //! which the sum stays below 1/2. Typically c0_bits = log2 t + 2, c1_bits = log2 t + 9 at n = 4096.
 //!
 //! # Cost
@@ -112,7 +112,8 @@ impl ReplyFormat {
         let spread = (budget.values.max(1) as f64 * noise.variance()).sqrt();
         let flood = (DISTANCE_PER_SHIFT * spread).log2() + f64::from(budget.statistical_bits);
         let flood_bits = flood.ceil().max(1.0);
-        let z = tail_factor(f64::from(budget.failure_bits) + (budget.values.max(1) as f64).log2());
+        // One more bit because a value has two tails: noise, and the rounding of c1.
+        let z = tail_factor(f64::from(budget.failure_bits) + (budget.values.max(1) as f64).log2() + 1.0);
         let log_t = (params.plaintext().value() as f64).log2();
         let absolute = 1.5 * flood_bits.exp2() + z * noise.variance().sqrt();
         let inherent = absolute * (log_t - params.log_q()).exp2();
