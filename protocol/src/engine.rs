@@ -84,6 +84,7 @@ pub fn run_alice(
     let input = Share::new(modulus, shape, values);
     let (result, measurements) = run(plan, alice, input, observer)?;
     let labels = result.values.iter().map(|&label| label as u8).collect();
+    let [d, h, w] = plan.manifest().graph.node(plan.manifest().graph.output()).shape.dims;
     let labels = Array3::from_shape_vec((d, h, w), labels);
     let labels =
         labels.map_err(|_| ProtocolError::Disagreement("the result is no label per voxel".into()))?;

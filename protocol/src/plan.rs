@@ -273,14 +273,14 @@ fn shared_prime(
         .filter(|choice| choice.engine.name() == "ensei")
         .filter_map(|choice| crate::linear::ensei::least_grid(manifest, choice.id, choice.strategy.name()))
         .collect();
-    let degree = if rotates { 8192 } else { 4096 };
-    (bits..=40).find_map(|bits| crate::linear::ensei::prime(degree, &grids, bits, least)).ok_or_else(|| {
-        PlanError::Range {
-            layer: manifest.graph.node(layer).name.clone(),
-            bound,
-            modulus: "any prime of at most 40 bits with slots".into(),
-            remedy: "quantise with fewer fractional bits".into(),
-        }
+    // Slots of a prime of more than 16 bits need the larger ring, or noise leaves no room for flooding.
+    let degree = |bits: u32| if rotates || bits > 16 { 8192 } else { 4096 };
+    let prime = |bits| crate::linear::ensei::prime(degree(bits), &grids, bits, least);
+    (bits..=40).find_map(prime).ok_or_else(|| PlanError::Range {
+        layer: manifest.graph.node(layer).name.clone(),
+        bound,
+        modulus: "any prime of at most 40 bits with slots".into(),
+        remedy: "quantise with fewer fractional bits".into(),
     })
 }
 
