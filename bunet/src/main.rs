@@ -1,2 +1,7 @@
 //! The operator's command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    bunet::run(std::env::args_os())
+}

@@ -26,7 +26,7 @@ pub(crate) const FULL: u8 = 2;
 /// Dropping it delivers what was sent, for as long as [`Options::linger`]; [`Connection::close`] also tells
 /// whether that worked.
 pub struct Connection {
-    channel: Channel,
+    channel: Option<Channel>, // none only while it is taken apart
     peer: Certificate,
     address: SocketAddr,
     sending: Arc<Verdict>,
@@ -56,7 +56,12 @@ pub fn connect(
 impl Connection {
     /// The byte stream to and from the peer.
     pub fn channel(&mut self) -> &mut Channel {
-        &mut self.channel
+        self.channel.as_mut().expect("what takes the channel consumes the connection")
+    }
+
+    /// The byte stream by itself. Dropping it delivers what was flushed, for as long as [`Options::linger`].
+    pub fn into_channel(mut self) -> Channel {
+        self.channel.take().expect("what takes the channel consumes the connection")
     }
 
     /// The name of the peer: that of the trusted certificate's file.
@@ -76,7 +81,7 @@ impl Connection {
 
     /// Delivers what was sent, ends the connection, and tells whether the delivery worked.
     pub fn close(mut self) -> Result<(), ChannelError> {
-        let flushed = self.channel.flush();
+        let flushed = self.channel().flush();
         let (sending, linger) = (self.sending.clone(), self.linger);
         drop(self);
         flushed?;
@@ -96,14 +101,14 @@ impl Connection {
             Some(profile) => Channel::new(Shaper::new(outbox, profile), inbox),
             None => Channel::new(outbox, inbox),
         };
-        Ok(Self { channel, peer, address, sending, linger: options.linger })
+        Ok(Self { channel: Some(channel), peer, address, sending, linger: options.linger })
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
         // On an error path the caller holds the first error; one of the farewell would only hide it.
-        let _ = self.channel.flush();
+        let _ = self.channel.as_mut().map(Channel::flush);
     }
 }
 

@@ -1,0 +1,88 @@
+//! The command line.
+
+use clap::{Parser, Subcommand};
+use cli::{Endpoint, PlanFlags, RunFlags};
+use std::path::PathBuf;
+
+/// Segments scans with a provider's network without showing them to the provider.
+///
+/// Research software, not a medical device.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "alice", version, after_help = cli::EXIT_CODES)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand, Clone, Debug)]
+pub enum Command {
+    /// Segment a scan
+    Segment(Box<Segment>),
+    /// Fetch the public manifest of a network
+    Manifest(FetchManifest),
+}
+
+/// Where the provider is.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Server {
+    /// The provider's server
+    #[arg(long, value_name = "HOST:PORT")]
+    pub server: String,
+    /// Which of its networks [default: its first]
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// Keys, trust and patience.
+    #[command(flatten)]
+    pub endpoint: Endpoint,
+}
+
+/// Flags of `alice segment`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Segment {
+    /// Where the provider is.
+    #[command(flatten)]
+    pub server: Server,
+    /// The scan: PNG, TIFF, NIfTI or DICOM (a file, or the folder of a series)
+    #[arg(short, long, value_name = "SCAN")]
+    pub input: PathBuf,
+    /// Where the labels go: .png, .tif, .nii or .nii.gz, on the scan's own grid
+    #[arg(short, long, value_name = "LABELS")]
+    pub output: PathBuf,
+    /// The network's public manifest [default: fetched from the server]
+    #[arg(long, value_name = "FILE.json")]
+    pub manifest: Option<PathBuf>,
+    /// Strategies.
+    #[command(flatten)]
+    pub plan: PlanFlags,
+    /// Also draw scan, result and reference into a picture
+    #[arg(long, value_name = "FILE.png")]
+    pub overlay: Option<PathBuf>,
+    /// A reference segmentation to score the result against
+    #[arg(long, value_name = "LABELS")]
+    pub reference: Option<PathBuf>,
+    /// Write a record of the run
+    #[arg(long, value_name = "FILE.json")]
+    pub json: Option<PathBuf>,
+    /// Replace outputs that exist
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Threads, quiet.
+    #[command(flatten)]
+    pub run: RunFlags,
+}
+
+/// Flags of `alice manifest`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct FetchManifest {
+    /// Where the provider is.
+    #[command(flatten)]
+    pub server: Server,
+    /// Where the manifest goes
+    #[arg(short, long, value_name = "FILE.json")]
+    pub output: PathBuf,
+    /// Replace a file that exists
+    #[arg(long)]
+    pub overwrite: bool,
+}

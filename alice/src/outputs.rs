@@ -1,0 +1,97 @@
+//! The files that a run leaves behind: checked before it, written after it.
+
+use crate::{Job, Segment, label_styles};
+use cli::Failure;
+use imaging::{
+    Overlay, Overwrite, Scan, check_output, check_writable, score, trivial_baseline, write_labels,
+};
+use ndarray::Array3;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Dice by label name, and the trivial answer's.
+pub(crate) type Scores = BTreeMap<String, (f64, f64)>;
+
+fn policy(flags: &Segment) -> Overwrite {
+    if flags.overwrite { Overwrite::Replace } else { Overwrite::Refuse }
+}
+
+/// Finds out whether all outputs can be written, and that no two are the same.
+pub(crate) fn check(flags: &Segment, scan: &Scan) -> Result<(), Failure> {
+    check_output(&flags.output, scan, policy(flags)).map_err(explain)?;
+    let others: Vec<&Path> =
+        [&flags.overlay, &flags.json].into_iter().flatten().map(|p| p.as_path()).collect();
+    for (index, path) in others.iter().enumerate() {
+        check_writable(path, policy(flags)).map_err(explain)?;
+        let inputs = [Some(&flags.input), flags.reference.as_ref(), flags.manifest.as_ref()];
+        let taken = inputs.into_iter().flatten().any(|input| same(input, path));
+        if taken || same(&flags.output, path) || others[..index].iter().any(|other| same(other, path)) {
+            let reason = "two files of this command have this name; give another one";
+            return Err(Failure::output(format!("{}: {reason}", path.display())));
+        }
+    }
+    Ok(())
+}
+
+/// The flag that allows what was refused.
+fn explain(error: imaging::ImagingError) -> Failure {
+    let text = error.to_string();
+    Failure::output(text.replace("or allow replacing it", "or allow replacing it (--overwrite)"))
+}
+
+fn same(a: &Path, b: &Path) -> bool {
+    a == b || a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b)
+}
+
+/// Reads the reference segmentation, on the scan's grid.
+pub(crate) fn reference(flags: &Segment, job: &Job, scan: &Scan) -> Result<Option<Array3<u8>>, Failure> {
+    let Some(path) = &flags.reference else { return Ok(None) };
+    let labels = imaging::read_labels(path, &job.greys).map_err(Failure::input)?;
+    let (d, h, w) = labels.dim();
+    if [d, h, w] != scan.dims() {
+        let sizes = format!("{d}×{h}×{w} voxels where the scan has {:?}", scan.dims());
+        return Err(Failure::input(format!("{}: {sizes}; give one on the scan's grid", path.display())));
+    }
+    Ok(Some(labels))
+}
+
+/// Writes labels and overlay; the names of what was written.
+pub(crate) fn write(
+    flags: &Segment,
+    job: &Job,
+    scan: &Scan,
+    labels: &Array3<u8>,
+    reference: Option<&Array3<u8>>,
+) -> Result<Vec<String>, Failure> {
+    write_labels(&flags.output, labels, scan, &job.greys, policy(flags)).map_err(explain)?;
+    let mut written = vec![flags.output.display().to_string()];
+    if let Some(path) = &flags.overlay {
+        let manifest = job.plan.manifest();
+        let overlay = Overlay {
+            title: &format!("Blind segmentation by {}", manifest.name),
+            subtitle: &flags.input.file_name().unwrap_or_default().to_string_lossy(),
+            result_name: "Blind result",
+            scan,
+            result: labels,
+            reference,
+            labels: &label_styles(manifest, reference.unwrap_or(labels)),
+        };
+        overlay.write(path, policy(flags)).map_err(explain)?;
+        written.push(path.display().to_string());
+    }
+    Ok(written)
+}
+
+/// Dice of every label, with the trivial baseline: what calling all of it by the commonest label would score.
+pub(crate) fn scores(job: &Job, labels: &Array3<u8>, reference: &Array3<u8>) -> Scores {
+    let names = &job.plan.manifest().labels;
+    let count = names.len() as u8;
+    let own = score(labels.view(), reference.view(), count);
+    let trivial = trivial_baseline(reference.view(), count);
+    let pairs = own.iter().zip(&trivial).zip(names);
+    pairs
+        .filter_map(|((own, trivial), label)| {
+            Some((label.name.clone(), (own.dice?, trivial.dice.unwrap_or(0.0))))
+        })
+        .collect()
+}

@@ -1,0 +1,84 @@
+//! `alice segment`: from a scan to its labels.
+
+use crate::progress::Progress;
+use crate::{Job, Segment, manifest, outputs};
+use cli::{Failure, Run};
+use imaging::Scan;
+use models::{Manifest, bundle};
+use net::Connection;
+use prg::Prg;
+use protocol::audit::FileAudit;
+use protocol::engine::run_alice;
+use protocol::report::Side;
+use protocol::{Alice, session};
+
+use ndarray::Array3;
+
+/// Segments a scan. What can be refused is refused before the long work, and most of it before connecting.
+pub fn segment(flags: &Segment) -> Result<(), Failure> {
+    flags.run.start_threads()?;
+    let config = flags.plan.config()?;
+    let scan = Scan::read(&flags.input).map_err(Failure::input)?;
+    outputs::check(flags, &scan)?;
+    let own = flags.manifest.as_deref().map(bundle::load_manifest).transpose().map_err(Failure::input)?;
+    let fit = |manifest: &Manifest| -> Result<_, Failure> {
+        let job = Job::new(manifest, &config, &scan)?;
+        let reference = outputs::reference(flags, &job, &scan)?;
+        Ok((job, reference))
+    };
+    let early = own.as_ref().map(fit).transpose()?;
+    let mut connection = manifest::connect(&flags.server)?;
+    let (job, reference) = match early {
+        Some(fitted) => fitted,
+        None => fit(&manifest::ask(&mut connection, flags.server.model.as_deref())?)?,
+    };
+    let (labels, run) = run(flags, &job, connection)?;
+    let labels = job.prepared.restore(&labels).map_err(Failure::output)?;
+    let written = outputs::write(flags, &job, &scan, &labels, reference.as_ref())?;
+    let scores = reference.map(|reference| outputs::scores(&job, &labels, &reference));
+    report(flags, &job, &run, written, scores)
+}
+
+/// Runs the network on every patch.
+fn run(flags: &Segment, job: &Job, connection: Connection) -> Result<(Vec<Array3<u8>>, Run), Failure> {
+    let mut progress = Progress::new(&job.plan, job.prepared.patch_count(), flags.run.quiet);
+    let mut alice = Alice::new(connection.into_channel(), Prg::from_os());
+    if let Some(path) = &flags.run.audit {
+        alice = alice.with_audit(FileAudit(cli::private_file(path)?));
+    }
+    let (mut labels, mut run) = (Vec::new(), Run::default());
+    for input in job.inputs() {
+        session::propose(alice.channel(), &job.plan)?;
+        let (patch, measurements) = run_alice(&job.plan, &mut alice, &input, &mut progress)?;
+        labels.push(patch);
+        run.add(&measurements);
+    }
+    progress.finish();
+    Ok((labels, run))
+}
+
+/// Tells how it went.
+fn report(
+    flags: &Segment,
+    job: &Job,
+    run: &Run,
+    outputs: Vec<String>,
+    scores: Option<outputs::Scores>,
+) -> Result<(), Failure> {
+    let profile = flags.server.endpoint.profile_name();
+    let mut record = run.record(&job.plan, Side::Alice, "alice segment", profile);
+    record.outputs = outputs;
+    record.dice =
+        scores.as_ref().map(|scores| scores.iter().map(|(name, (dice, _))| (name.clone(), *dice)).collect());
+    if let Some(path) = &flags.json {
+        record.outputs.push(path.display().to_string());
+        cli::write_json(path, &record)?;
+    }
+    if !flags.run.quiet {
+        println!("{}: {}", record.outputs.join(", "), cli::summary(&record));
+        for (name, (dice, trivial)) in scores.iter().flatten() {
+            println!("Dice {name}: {dice:.4} (trivial answer {trivial:.4})");
+        }
+    }
+    Ok(())
+}

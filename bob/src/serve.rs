@@ -1,0 +1,95 @@
+//! The server: admission, one thread per client, logs and records.
+
+use crate::{Models, Serve};
+use channels::ChannelError;
+use cli::{Failure, Run, bytes, seconds};
+use net::{Connection, Listener};
+use prg::Prg;
+use protocol::audit::FileAudit;
+use protocol::engine::{Silent, run_bob};
+use protocol::report::Side;
+use protocol::session::{self, Catalogue};
+use protocol::{Bob, Plan, ProtocolError};
+use std::io::{Write, stdout};
+
+/// Serves until stopped, or one client.
+pub fn serve(flags: &Serve) -> Result<(), Failure> {
+    flags.run.start_threads()?;
+    let (identity, trusted) = flags.endpoint.load()?;
+    let models = Models::load(&flags.models)?;
+    if let Some(path) = &flags.json {
+        cli::append_only(path)?;
+    }
+    let clients = usize::from(if flags.once { 1 } else { flags.clients });
+    let mut listener =
+        Listener::bind(&flags.listen, &identity, &trusted, &flags.endpoint.options(), clients)?;
+    announce(&listener, &models)?;
+    if flags.with_parent {
+        cli::follow_parent();
+    }
+    let stopper = listener.stopper();
+    cli::on_stop(move || {
+        tracing::info!("stopping: no more clients; those being served go on (signal again to end at once)");
+        stopper.stop();
+    });
+    if flags.once {
+        return listener.accept().map_or(Ok(()), |connection| attend(connection, &models, flags));
+    }
+    // What went wrong is in the log, and no business of the other clients.
+    listener.serve(|connection| drop(attend(connection, &models, flags)));
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Tells on standard output where the server listens: with port 0, nobody else knows.
+fn announce(listener: &Listener, models: &Models) -> Result<(), Failure> {
+    let failed = |error| Failure::output(format!("standard output: {error}"));
+    let mut out = stdout().lock();
+    writeln!(out, "listening on {}, serving {}", listener.address(), models.names().join(", "))
+        .map_err(failed)?;
+    out.flush().map_err(failed)
+}
+
+/// Serves one client to its end, and logs how it ended.
+fn attend(connection: Connection, models: &Models, flags: &Serve) -> Result<(), Failure> {
+    let (peer, address) = (connection.peer_name().to_owned(), connection.address());
+    tracing::info!(peer, %address, "connected");
+    let served = converse(connection, models, flags);
+    match &served {
+        Ok(()) => tracing::info!(peer, %address, "left"),
+        Err(error) => tracing::warn!(peer, %address, "run failed: {error}"),
+    }
+    served
+}
+
+/// Runs what the client asks for until it leaves.
+fn converse(connection: Connection, models: &Models, flags: &Serve) -> Result<(), Failure> {
+    let mut bob = Bob::new(connection.into_channel(), Prg::from_os());
+    if let Some(path) = &flags.run.audit {
+        bob = bob.with_audit(FileAudit(cli::private_file(path)?));
+    }
+    loop {
+        let (model, plan) = match session::answer(bob.channel(), models) {
+            Ok(agreed) => agreed,
+            Err(ProtocolError::Channel(ChannelError::Closed)) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let (name, preset) = (&model.manifest.name, plan.config().preset.name());
+        tracing::info!(model = name, preset, plan = cli::short(&plan.hash()), "run begins");
+        let mut run = Run::default();
+        run.add(&run_bob(&plan, &mut bob, model, &mut Silent)?);
+        report(&run, &plan, flags)?;
+    }
+}
+
+fn report(run: &Run, plan: &Plan, flags: &Serve) -> Result<(), Failure> {
+    let record = run.record(plan, Side::Bob, "bob serve", flags.endpoint.profile_name());
+    let total = cli::sum([&record.phases.setup, &record.phases.offline, &record.phases.online]);
+    tracing::info!(
+        "run done in {}: {} in, {} out",
+        seconds(total.seconds),
+        bytes(total.bytes_alice_to_bob),
+        bytes(total.bytes_bob_to_alice)
+    );
+    flags.json.as_deref().map_or(Ok(()), |path| cli::append_json(path, &record))
+}

@@ -1,0 +1,64 @@
+//! Alice and Bob as two processes over TLS on loopback.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use common::{Place, outcome};
+use models::record::RunRecord;
+use ndarray::{Array4, Axis};
+
+/// The labels that the integer reference yields for the scan.
+fn expected(place: &Place) -> Vec<u8> {
+    let picture = image::open(place.path("scan.png")).unwrap().to_luma8();
+    let (w, h) = picture.dimensions();
+    let pixels = picture.pixels().map(|pixel| (f32::from(pixel.0[0]) - 127.5) / 127.5).collect();
+    let input = Array4::from_shape_vec((1, 1, h as usize, w as usize), pixels).unwrap();
+    let input = place.model.manifest.quantise_input(&input);
+    let labels = models::reference::run_checked(&place.model, &input).unwrap();
+    labels.index_axis(Axis(0), 0).iter().map(|&label| label * 255).collect()
+}
+
+#[test]
+fn a_scan_is_segmented_as_the_reference_does() {
+    let place = Place::with(common::network(16, &[2, 4], "relu"));
+    let bob = place.bob(&["--json", "bob.json"]);
+    let more = ["--json", "alice.json", "--overlay", "overlay.png", "--strategy", "truncation=gc"];
+    let output = place.alice(&bob.address, &more).output().unwrap();
+    let (code, errors) = outcome(&output);
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(errors.contains("layer 1/") && errors.contains(" left"), "{errors}");
+    let mask = image::open(place.path("mask.png")).unwrap().to_luma8();
+    assert_eq!(mask.into_raw(), expected(&place));
+    assert!(image::open(place.path("overlay.png")).unwrap().width() > 200);
+
+    let read = |name: &str| std::fs::read_to_string(place.path(name)).unwrap();
+    let alice: RunRecord = serde_json::from_str(&read("alice.json")).unwrap();
+    let bob_record: RunRecord = serde_json::from_str(&read("bob.json")).unwrap();
+    assert_eq!(alice.outputs, ["mask.png", "overlay.png", "alice.json"]);
+    assert_eq!(alice.model, bob_record.model);
+    assert!(alice.phases.online.cpu_seconds_alice.is_some() && alice.phases.online.cpu_seconds_bob.is_none());
+    assert!(alice.peak_memory_bytes.alice.is_some() && bob_record.peak_memory_bytes.bob.is_some());
+    for (ours, theirs) in alice.layers.iter().zip(&bob_record.layers) {
+        assert_eq!(
+            (ours.bytes_alice_to_bob, ours.bytes_bob_to_alice),
+            (theirs.bytes_alice_to_bob, theirs.bytes_bob_to_alice)
+        );
+        let predicted = (ours.predicted_bytes_alice_to_bob, ours.predicted_bytes_bob_to_alice);
+        assert_eq!((ours.bytes_alice_to_bob, ours.bytes_bob_to_alice), predicted, "{}", ours.name);
+    }
+}
+
+#[test]
+fn the_manifest_can_be_fetched_first() {
+    let place = Place::new();
+    let bob = place.bob(&[]);
+    let args = ["alice", "manifest", "--server", &bob.address, "--identity", "alice.key"];
+    let fetched = place.command(&[&args[..], &["--trust", "bob.crt", "-o", "net.json"]].concat()).output();
+    assert_eq!(outcome(&fetched.unwrap()).0, Some(0));
+    assert_eq!(models::bundle::load_manifest(&place.path("net.json")).unwrap(), place.model.manifest);
+    let output = place.alice(&bob.address, &["--manifest", "net.json", "--preset", "bunet", "-q"]).output();
+    let output = output.unwrap();
+    let (code, errors) = outcome(&output);
+    assert_eq!((code, errors.as_str()), (Some(0), ""));
+    assert!(output.stdout.is_empty());
+}

@@ -1,0 +1,89 @@
+//! Run records: made, completed, joined.
+
+use crate::{commit, machine};
+use models::record::{PhaseRecord, RunRecord, peak_memory};
+use protocol::engine::Measurements;
+use protocol::report::{self, Side};
+use protocol::{Plan, session};
+
+/// What one party's run on one scan cost: a network that is run on several patches runs as often.
+#[derive(Default)]
+pub struct Run {
+    patches: u64,
+    sum: Measurements,
+}
+
+impl Run {
+    /// Adds the run on one patch.
+    pub fn add(&mut self, patch: &Measurements) {
+        self.patches += 1;
+        self.sum.setup += patch.setup;
+        self.sum.offline += patch.offline;
+        self.sum.online += patch.online;
+        self.sum.layers.resize(patch.layers.len(), Default::default());
+        self.sum.layers.iter_mut().zip(&patch.layers).for_each(|(sum, layer)| *sum += *layer);
+    }
+
+    /// How many patches ran.
+    pub fn patches(&self) -> u64 {
+        self.patches
+    }
+
+    /// One party's record.
+    pub fn record(&self, plan: &Plan, side: Side, command: &str, profile: String) -> RunRecord {
+        let mut record = report::record(plan, side, &self.sum);
+        record.command = command.to_owned();
+        record.commit = commit();
+        record.machine = machine();
+        record.profile = profile;
+        for layer in &mut record.layers {
+            layer.predicted_bytes_alice_to_bob *= self.patches;
+            layer.predicted_bytes_bob_to_alice *= self.patches;
+        }
+        let peak = match side {
+            Side::Alice => &mut record.peak_memory_bytes.alice,
+            Side::Bob => &mut record.peak_memory_bytes.bob,
+        };
+        *peak = peak_memory();
+        record
+    }
+}
+
+/// Alice's record, completed with what only Bob's knows.
+pub fn merge(alice: RunRecord, bob: &RunRecord) -> RunRecord {
+    let mut record = alice;
+    let phases = &mut record.phases;
+    let pairs: [(&mut PhaseRecord, &PhaseRecord); 3] = [
+        (&mut phases.setup, &bob.phases.setup),
+        (&mut phases.offline, &bob.phases.offline),
+        (&mut phases.online, &bob.phases.online),
+    ];
+    for (own, other) in pairs {
+        own.cpu_seconds_bob = other.cpu_seconds_bob;
+    }
+    record.peak_memory_bytes.bob = bob.peak_memory_bytes.bob;
+    record
+}
+
+/// The beginning of a hash, enough to compare by eye.
+pub fn short(hash: &[u8; 32]) -> String {
+    session::hex(&hash[..6])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_joint_record_has_both_parties_figures() {
+        let mut alice = RunRecord { command: "alice".into(), ..RunRecord::default() };
+        let mut bob = RunRecord { command: "bob".into(), ..RunRecord::default() };
+        alice.phases.online.cpu_seconds_alice = Some(1.0);
+        bob.phases.online.cpu_seconds_bob = Some(2.0);
+        bob.peak_memory_bytes.bob = Some(3);
+        let joint = merge(alice, &bob);
+        let online = joint.phases.online;
+        assert_eq!((online.cpu_seconds_alice, online.cpu_seconds_bob), (Some(1.0), Some(2.0)));
+        assert_eq!((joint.peak_memory_bytes.bob, joint.command.as_str()), (Some(3), "alice"));
+    }
+}

@@ -1,0 +1,184 @@
+//! Tables for the terminal: aligned columns, units in the head.
+
+use crate::units;
+use models::record::{LayerRecord, PhaseRecord, RunRecord};
+
+/// To which side a column leans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Align {
+    /// Words.
+    Left,
+    /// Numbers.
+    Right,
+}
+
+/// Rows of text in aligned columns.
+pub struct Table {
+    columns: Vec<(String, Align)>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// An empty table with these headings.
+    pub fn new(columns: &[(&str, Align)]) -> Self {
+        let columns = columns.iter().map(|&(name, align)| (name.to_owned(), align)).collect();
+        Self { columns, rows: Vec::new() }
+    }
+
+    /// Appends a row.
+    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.rows.push(cells.to_vec());
+    }
+
+    /// Appends a rule.
+    pub fn rule(&mut self) {
+        self.rows.push(Vec::new());
+    }
+
+    /// The whole table, each line ended.
+    pub fn render(&self) -> String {
+        let cells = |column: usize| self.rows.iter().filter_map(move |row| row.get(column));
+        let width = |text: &str| text.chars().count();
+        let widths: Vec<usize> = (0..self.columns.len())
+            .map(|column| cells(column).map(|cell| width(cell)).max().unwrap_or(0))
+            .zip(&self.columns)
+            .map(|(widest, (name, _))| widest.max(width(name)))
+            .collect();
+        let line = |row: &[String]| {
+            let padded =
+                row.iter().zip(&self.columns).zip(&widths).map(|((cell, (_, align)), &width)| match align {
+                    Align::Left => format!("{cell:<width$}"),
+                    Align::Right => format!("{cell:>width$}"),
+                });
+            padded.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+        };
+        let rule = "─".repeat(widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1)) + "\n";
+        let head: Vec<String> = self.columns.iter().map(|(name, _)| name.clone()).collect();
+        let rows = self.rows.iter().map(|row| if row.is_empty() { rule.clone() } else { line(row) });
+        line(&head) + &rule + &rows.collect::<String>()
+    }
+}
+
+/// What every layer cost; layers without any work of their own are left out.
+pub fn layer_table(record: &RunRecord) -> String {
+    use Align::{Left, Right};
+    let mut table = Table::new(&[
+        ("layer", Left),
+        ("operator", Left),
+        ("strategy", Left),
+        ("shape", Left),
+        ("seconds", Right),
+        ("MB up", Right),
+        ("MB down", Right),
+        ("rounds", Right),
+    ]);
+    let idle = |layer: &&LayerRecord| matches!(layer.kind.as_str(), "concat" | "add" | "raise");
+    for layer in record.layers.iter().filter(|layer| !idle(layer)) {
+        let (up, down) = (layer.bytes_alice_to_bob, layer.bytes_bob_to_alice);
+        table.row([
+            layer.name.clone(),
+            layer.kind.clone(),
+            layer.strategy.clone(),
+            shape(layer.shape),
+            format!("{:.2}", layer.seconds),
+            megabytes(up),
+            megabytes(down),
+            layer.rounds.to_string(),
+        ]);
+    }
+    table.render()
+}
+
+/// The three phases and their sum.
+pub fn phase_lines(record: &RunRecord) -> String {
+    use Align::{Left, Right};
+    let mut table = Table::new(&[
+        ("phase", Left),
+        ("seconds", Right),
+        ("CPU s Alice", Right),
+        ("CPU s Bob", Right),
+        ("MB Alice→Bob", Right),
+        ("MB Bob→Alice", Right),
+        ("rounds", Right),
+    ]);
+    let mut line = |name: &str, phase: &PhaseRecord| {
+        let cpu = |seconds: Option<f64>| seconds.map_or_else(|| "-".to_owned(), |s| format!("{s:.2}"));
+        table.row([
+            name.to_owned(),
+            format!("{:.2}", phase.seconds),
+            cpu(phase.cpu_seconds_alice),
+            cpu(phase.cpu_seconds_bob),
+            megabytes(phase.bytes_alice_to_bob),
+            megabytes(phase.bytes_bob_to_alice),
+            phase.rounds.to_string(),
+        ]);
+    };
+    let phases = &record.phases;
+    line("setup", &phases.setup);
+    line("offline", &phases.offline);
+    line("online", &phases.online);
+    line("total", &sum([&phases.setup, &phases.offline, &phases.online]));
+    table.render()
+}
+
+/// `16×200×200`, without the depth of pictures.
+pub fn shape([channels, d, h, w]: [usize; 4]) -> String {
+    let dims = [channels, d, h, w];
+    let shown = dims.iter().enumerate().filter(|&(axis, &extent)| axis != 1 || extent > 1);
+    shown.map(|(_, extent)| extent.to_string()).collect::<Vec<_>>().join("×")
+}
+
+/// Megabytes as a bare number; nothing at all as a dot.
+pub fn megabytes(bytes: u64) -> String {
+    match bytes {
+        0 => "·".to_owned(),
+        1..10_000_000 => format!("{:.3}", bytes as f64 / 1e6),
+        _ => format!("{:.1}", bytes as f64 / 1e6),
+    }
+}
+
+/// All phases together.
+pub fn sum(phases: [&PhaseRecord; 3]) -> PhaseRecord {
+    let add = |a: Option<f64>, b: Option<f64>| a.zip(b).map(|(a, b)| a + b).or(a).or(b);
+    phases.into_iter().fold(PhaseRecord::default(), |sum, phase| PhaseRecord {
+        seconds: sum.seconds + phase.seconds,
+        cpu_seconds_alice: add(sum.cpu_seconds_alice, phase.cpu_seconds_alice),
+        cpu_seconds_bob: add(sum.cpu_seconds_bob, phase.cpu_seconds_bob),
+        bytes_alice_to_bob: sum.bytes_alice_to_bob + phase.bytes_alice_to_bob,
+        bytes_bob_to_alice: sum.bytes_bob_to_alice + phase.bytes_bob_to_alice,
+        rounds: sum.rounds + phase.rounds,
+    })
+}
+
+/// One line about a whole run: time and bytes each way.
+pub fn summary(record: &RunRecord) -> String {
+    let total = sum([&record.phases.setup, &record.phases.offline, &record.phases.online]);
+    format!(
+        "{}, {} from Alice to Bob, {} from Bob to Alice",
+        units::seconds(total.seconds),
+        units::bytes(total.bytes_alice_to_bob),
+        units::bytes(total.bytes_bob_to_alice)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_align() {
+        let mut table = Table::new(&[("name", Align::Left), ("n", Align::Right)]);
+        table.row(["a".into(), "10".into()]);
+        table.row(["×longer×".into(), "1".into()]);
+        let lines: Vec<String> = table.render().lines().map(str::to_owned).collect();
+        assert_eq!(lines, ["name       n", "────────────", "a         10", "×longer×   1"]);
+    }
+
+    #[test]
+    fn figures_are_short() {
+        assert_eq!(shape([16, 1, 200, 200]), "16×200×200");
+        assert_eq!(shape([8, 40, 64, 48]), "8×40×64×48");
+        let shown: Vec<String> = [0, 1_234, 9_999_999, 27_345_678].map(megabytes).to_vec();
+        assert_eq!(shown, ["·", "0.001", "10.000", "27.3"]);
+    }
+}
