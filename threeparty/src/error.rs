@@ -13,6 +13,12 @@ pub enum Error {
         /// What happened.
         source: ChannelError,
     },
+    /// Another party runs another version, another job, or has another number than it should.
+    #[error("party {peer} has other work in mind: its version, number or job differs from ours")]
+    Disagreement {
+        /// The other party.
+        peer: usize,
+    },
     /// Two parties hold different copies of the same component.
     #[error("party {peer} holds another copy of a shared component ({what})")]
     Inconsistent {

@@ -23,13 +23,14 @@ mod party;
 mod pool;
 mod ring;
 mod share;
+pub mod sharing;
 pub mod train;
 mod truncate;
 
 pub use conv::{Conv, ConvTranspose};
 pub use error::Error;
 pub use functions::{Functions, Softmax};
-pub use party::Party;
+pub use party::{Link, Party};
 pub use pool::{MaxPool, Route};
 pub use ring::Ring;
 pub use share::{Bits, Shares};

@@ -21,7 +21,8 @@ pub fn run_over<T: Send>(
     let [(next0, prev1), (next1, prev2), (next2, prev0)] = pairs;
     let ends = [(0, prev0, next0), (1, prev1, next1), (2, prev2, next2)];
     let results = thread::scope(|scope| {
-        let work = |(id, prev, next)| Party::connect(id, prev, next).and_then(|mut party| body(&mut party));
+        let work =
+            |(id, prev, next)| Party::connect(id, prev, next, [0; 32]).and_then(|mut party| body(&mut party));
         let threads = ends.map(|end| scope.spawn(move || work(end)));
         threads.map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });

@@ -23,6 +23,7 @@ use crate::ring::Ring;
 use crate::share::Shares;
 use channels::{Channel, ChannelError, FRAME, Traffic};
 use prg::{Prg, Seed};
+use zeroize::Zeroize;
 
 /// A server's place in the operation at hand, relative to the lone party L.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,11 +36,32 @@ pub(crate) enum Role {
     Left,
 }
 
+/// A connection that a party may own: a bare channel, or one with a transport around it.
+pub trait Link: Send {
+    /// The byte stream to and from the neighbour.
+    fn channel(&mut self) -> &mut Channel;
+}
+
+impl Link for Channel {
+    fn channel(&mut self) -> &mut Channel {
+        self
+    }
+}
+
+impl Link for net::Connection {
+    fn channel(&mut self) -> &mut Channel {
+        net::Connection::channel(self)
+    }
+}
+
+/// What servers say first: the protocol and its version.
+const GREETING: &[u8; 16] = b"three-party/1\0\0\0";
+
 /// One of the three servers.
 pub struct Party {
     id: usize,
-    prev: Channel,
-    next: Channel,
+    prev: Box<dyn Link>,
+    next: Box<dyn Link>,
     /// Stream of kᵢ, shared with party i−1.
     pub(crate) own_key: Prg,
     /// Stream of kᵢ₊₁, shared with party i+1.
@@ -50,19 +72,46 @@ pub struct Party {
 
 impl Party {
     /// Joins the two neighbours over `prev` (to party id−1) and `next` (to party id+1) and agrees on fresh keys.
+    /// All three must name the same `agreement`: a digest of everything public about the work ahead.
     ///
     /// # Panics
     /// If `id` is not 0, 1 or 2.
-    pub fn connect(id: usize, prev: Channel, next: Channel) -> Result<Self, Error> {
+    pub fn connect(
+        id: usize,
+        prev: impl Link + 'static,
+        next: impl Link + 'static,
+        agreement: [u8; 32],
+    ) -> Result<Self, Error> {
         assert!(id < 3, "there are three parties");
         let seed = Seed::from_os();
         let unset = Seed::from_bytes([0; 16]);
         let (own_key, next_key) = (Prg::new(&seed), Prg::new(&unset));
+        let (prev, next) = (Box::new(prev), Box::new(next));
         let mut party = Self { id, prev, next, own_key, next_key, turn: 0, rounds: 0 };
+        party.greet(agreement)?;
         let mut theirs = [0; 16];
         party.round(seed.as_bytes(), &[], &mut [], &mut theirs)?;
         party.next_key = Prg::new(&Seed::from_bytes(theirs));
+        theirs.zeroize();
         Ok(party)
+    }
+
+    /// Both neighbours must be who they should be and have the same work in mind.
+    fn greet(&mut self, agreement: [u8; 32]) -> Result<(), Error> {
+        let greeting = |id: usize| [GREETING, agreement.as_slice(), &[id as u8]].concat();
+        let (before, after) = ((self.id + 2) % 3, (self.id + 1) % 3);
+        let ours = greeting(self.id);
+        for (link, peer) in [(&mut self.prev, before), (&mut self.next, after)] {
+            link.channel().send_control(&ours).map_err(|source| Error::Channel { peer, source })?;
+        }
+        for (link, peer) in [(&mut self.prev, before), (&mut self.next, after)] {
+            let theirs = link.channel().recv_control(ours.len());
+            let theirs = theirs.map_err(|source| Error::Channel { peer, source })?;
+            if theirs != greeting(peer) {
+                return Err(Error::Disagreement { peer });
+            }
+        }
+        Ok(())
     }
 
     /// Which party this is.
@@ -71,8 +120,8 @@ impl Party {
     }
 
     /// What went to and came from both neighbours; `rounds` counts rounds of the protocol, not of a connection.
-    pub fn traffic(&self) -> Traffic {
-        let (a, b) = (self.prev.traffic(), self.next.traffic());
+    pub fn traffic(&mut self) -> Traffic {
+        let (a, b) = (self.prev.channel().traffic(), self.next.channel().traffic());
         Traffic {
             sent: a.sent + b.sent,
             received: a.received + b.received,
@@ -107,8 +156,8 @@ impl Party {
         let (before, after) = ((self.id + 2) % 3, (self.id + 1) % 3);
         let mut out = [to_prev.chunks(FRAME), to_next.chunks(FRAME)];
         let mut into = [from_prev.chunks_mut(FRAME), from_next.chunks_mut(FRAME)];
-        let next = &mut self.next;
-        let result = self.prev.stream(|prev_tx, prev_rx| {
+        let next = self.next.channel();
+        let result = self.prev.channel().stream(|prev_tx, prev_rx| {
             next.stream(|next_tx, next_rx| {
                 let at = |peer| move |source| Failure { peer, source };
                 loop {
