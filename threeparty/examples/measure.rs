@@ -5,6 +5,7 @@
 use channels::Traffic;
 use prg::{Prg, Seed};
 use std::time::Instant;
+use threeparty::machine::cpu_seconds;
 use threeparty::{Error, Party, Shares, local};
 
 fn main() -> Result<(), Error> {
@@ -35,7 +36,7 @@ fn measure(
     shares: &[Shares<u64>; 3],
     body: impl Fn(&mut Party, &Shares<u64>) -> Result<(), Error> + Sync,
 ) -> Result<(), Error> {
-    let (wall, cpu) = (Instant::now(), cpu_seconds());
+    let (wall, cpu) = (Instant::now(), cpu_seconds().unwrap_or(f64::NAN));
     let traffic: [Traffic; 3] = local::run(|party| {
         let start = party.traffic();
         body(party, &shares[party.id()])?;
@@ -45,17 +46,9 @@ fn measure(
     println!(
         "{what}: {:.3} s wall, {:.2} CPU s, {:.1} B per value, {} rounds",
         wall.elapsed().as_secs_f64(),
-        cpu_seconds() - cpu,
+        cpu_seconds().unwrap_or(f64::NAN) - cpu,
         bytes as f64 / values as f64,
         traffic[0].rounds
     );
     Ok(())
-}
-
-/// User and system time of this process, from /proc (ticks of 10 ms); NaN where there is none.
-fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-    let ticks: Vec<f64> = fields.skip(11).take(2).filter_map(|ticks| ticks.parse().ok()).collect();
-    if ticks.len() == 2 { (ticks[0] + ticks[1]) / 100.0 } else { f64::NAN }
 }

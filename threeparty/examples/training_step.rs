@@ -6,6 +6,7 @@
 use models::Shape;
 use prg::{Prg, Seed};
 use std::time::Instant;
+use threeparty::machine::cpu_seconds;
 use threeparty::train::{Learner, Network, Optimiser, Recipe, Samples, to_fixed};
 use threeparty::{Error, local};
 
@@ -22,7 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let weights: Vec<u64> = weights.iter().map(|&w| to_fixed(w)).collect();
     let shared = [&weights, &pixels, &one_hot].map(|values| local::deal(values, &Seed::from_os()));
     let batch: Vec<usize> = (0..32).collect();
-    let (wall, cpu) = (Instant::now(), cpu_seconds());
+    let (wall, cpu) = (Instant::now(), cpu_seconds().unwrap_or(f64::NAN));
     let traffic = local::run(|party| {
         let [weights, images, labels] = &shared.each_ref().map(|shares| shares[party.id()].clone());
         let samples = Samples { images: images.clone(), labels: labels.clone() };
@@ -35,17 +36,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!(
         "per step: {:.2} s wall, {:.2} CPU s of all parties, {:.1} MB sent by all parties, {} rounds",
         per_step(wall.elapsed().as_secs_f64()),
-        per_step(cpu_seconds() - cpu),
+        per_step(cpu_seconds().unwrap_or(f64::NAN) - cpu),
         per_step(traffic.iter().map(|t| t.sent).sum::<u64>() as f64 / 1e6),
         per_step(traffic[0].rounds as f64)
     );
     Ok(())
-}
-
-/// User and system time of this process, from /proc (ticks of 10 ms); NaN where there is none.
-fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-    let ticks: Vec<f64> = fields.skip(11).take(2).filter_map(|ticks| ticks.parse().ok()).collect();
-    if ticks.len() == 2 { (ticks[0] + ticks[1]) / 100.0 } else { f64::NAN }
 }

@@ -218,6 +218,14 @@ impl Party {
         Ok(sums.map(|((&a, &b), &c)| a.add(b).add(c)).collect())
     }
 
+    /// The least of three public numbers, one from each party. One round.
+    pub(crate) fn least(&mut self, number: u64) -> Result<u64, Error> {
+        let ours = number.to_le_bytes();
+        let (mut at_prev, mut at_next) = ([0; 8], [0; 8]);
+        self.round(&ours, &ours, &mut at_prev, &mut at_next)?;
+        Ok(number.min(u64::from_le_bytes(at_prev)).min(u64::from_le_bytes(at_next)))
+    }
+
     /// Compares the copies of all components with both neighbours. One round of 32 bytes each way.
     pub fn check<R: Ring>(&mut self, x: &Shares<R>, what: &'static str) -> Result<(), Error> {
         let (own, next) = (digest(&x.own), digest(&x.next));

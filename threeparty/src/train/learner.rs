@@ -4,7 +4,10 @@ use super::network::{Network, NetworkError, Plan, Stage};
 use super::recipe::{Metrics, Optimiser, Recipe, adam_rate, fixed_rate};
 use super::{COMPARED_BITS, FRAC, GRADIENT_FRAC};
 use crate::arithmetic::{Arithmetic, Vector};
+use crate::error::Error;
 use crate::functions::Functions;
+use crate::party::Party;
+use crate::share::{Bits, Shares};
 
 /// Images with their labels, held in whatever form the arithmetic works on.
 #[derive(Clone)]
@@ -181,6 +184,18 @@ impl<A: Arithmetic> Learner<A> {
             plan = Some(fitting);
         }
         Ok(A::Vector::concat(&parts))
+    }
+}
+
+impl Learner<Party> {
+    /// The class of every image, as index bits: for a client alone to see.
+    pub fn labels(&self, party: &mut Party, images: &Shares<u64>) -> Result<Bits, Error> {
+        let scores = self.scores(party, images)?;
+        let (classes, rows) = (self.plan.classes, Shares::len(&scores) / self.plan.classes);
+        let column = |c: usize| (0..rows).map(|i| i * classes + c).collect::<Vec<_>>();
+        let columns: Vec<_> = (0..classes).map(|c| Shares::gather(&scores, &column(c))).collect();
+        let (_, route) = party.maximum(&columns, COMPARED_BITS)?;
+        party.winner(&route)
     }
 }
 

@@ -14,6 +14,7 @@
 //! [`GRADIENT_FRAC`]; comparisons assume magnitudes below 2^14 ([`COMPARED_BITS`] bits).
 //! Leakage: the architecture, the recipe, the number of images, and the losses and accuracies that are revealed.
 
+pub mod checkpoint;
 mod float;
 mod learner;
 mod network;

@@ -57,6 +57,11 @@ pub fn epoch_order(recipe: &Recipe, images: usize, epoch: usize) -> Vec<Vec<usiz
 }
 
 impl Recipe {
+    /// A recipe for scores alone: no step is ever taken.
+    pub(crate) fn for_scores() -> Self {
+        Self { optimiser: Optimiser::Sgd { rate: 0.0, momentum: 0.0 }, batch: 1, epochs: 0, seed: [0; 16] }
+    }
+
     /// Bits by which summed gradients are divided: ⌈log₂ batch⌉.
     pub(crate) fn batch_bits(&self) -> u32 {
         self.batch.next_power_of_two().trailing_zeros()
