@@ -6,11 +6,10 @@
 //! out. A run between two machines has no audit: its shares never leave the party.
 
 use crate::cost::Exactness;
-use crate::nonlinear::truncation;
 use crate::plan::Plan;
 use crate::share::Share;
 use models::reference::{self, ReferenceError};
-use models::{Model, NodeId, Op};
+use models::{Model, NodeId};
 use ndarray::{Array3, Array4};
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -84,19 +83,17 @@ pub fn expected(
     bob: &Shares,
 ) -> Result<Array3<u8>, ReferenceError> {
     let graph = &plan.manifest().graph;
-    let modulus = |id: NodeId| {
-        let layer = plan.layers().iter().find(|layer| layer.id == id);
-        layer.map_or(plan.input_modulus(), |layer| layer.modulus)
-    };
+    let layer = |id: NodeId| plan.layers().iter().find(|layer| layer.id == id);
+    let modulus = |id: NodeId| layer(id).map_or(plan.input_modulus(), |layer| layer.modulus);
     reference::run_with(model, input, |id, inputs, exact| {
-        let (Op::Truncate { shift }, Some(a), Some(b)) = (&graph.node(id).op, alice.get(&id), bob.get(&id))
-        else {
+        let carries = layer(id).and_then(|layer| layer.step.carries());
+        let (Some(carries), Some(a), Some(b)) = (carries, alice.get(&id), bob.get(&id)) else {
             return exact();
         };
         let (from, mut y) = (modulus(graph.node(id).inputs[0]), inputs[0].clone());
         for ((y, &a), &b) in y.iter_mut().zip(a).zip(b) {
             assert_eq!(from.lift(from.add(a, b)), *y, "the shares of layer {id} hold the reference's value");
-            *y = truncation::with_carry(from, *shift, a, b);
+            *y = carries.value(a, b);
         }
         Ok(y)
     })

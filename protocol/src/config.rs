@@ -1,5 +1,6 @@
 //! Which strategy runs which operator: presets, and exceptions by operator and by layer.
 
+use crate::ots::Source;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -110,6 +111,8 @@ pub struct Config {
     pub preset: Preset,
     /// Share bits; the manifest's where nothing is said.
     pub bits: Option<u32>,
+    /// How oblivious transfers are made.
+    pub ot: Source,
     /// Strategy by operator.
     pub strategies: BTreeMap<Operator, String>,
     /// Strategy by layer name; stronger than by operator.

@@ -132,6 +132,7 @@ impl Half for &mut Alice {
     }
 
     fn prepare(&mut self, layer: &PlannedLayer) -> Result<Prepared, ProtocolError> {
+        self.reserve(&layer.step.ots())?;
         layer.step.prepare_alice(self)
     }
 
@@ -168,6 +169,7 @@ impl Half for &mut BobWithModel<'_> {
     }
 
     fn prepare(&mut self, layer: &PlannedLayer) -> Result<Prepared, ProtocolError> {
+        self.bob.reserve(&layer.step.ots())?;
         layer.step.prepare_bob(self.bob)
     }
 

@@ -16,6 +16,7 @@ pub mod keys;
 pub mod linear;
 pub mod local;
 pub mod nonlinear;
+pub mod ots;
 mod party;
 pub mod plan;
 pub mod pool;

@@ -15,6 +15,7 @@ use crate::config::{Config, Operator};
 use crate::cost::{Cost, Flow};
 use crate::error::PlanError;
 use crate::keys::KeySpec;
+use crate::ots::{Directions, Ledger};
 use crate::strategy::{Needs, STRATEGIES, Site, Step, Strategy, find, operator};
 use models::{Manifest, NodeId, Op};
 use ntt::Modulus;
@@ -31,6 +32,8 @@ pub struct PlannedLayer {
     pub modulus: Modulus,
     /// The step.
     pub step: Box<dyn Step>,
+    /// Exact bulk bytes and rounds, OTs included.
+    pub cost: Cost,
 }
 
 /// A network ready to run.
@@ -61,7 +64,7 @@ impl Plan {
             let layers = plan_layers(manifest, &choices, &moduli, run_coefficients)?;
             let replies: u64 = layers.iter().map(|layer| layer.step.reply_coefficients()).sum();
             if replies <= run_coefficients {
-                break layers;
+                break charge(layers, config);
             }
             run_coefficients = replies.next_power_of_two();
         };
@@ -100,9 +103,10 @@ impl Plan {
         KeySpec::union(self.layers.iter().filter_map(|layer| layer.step.keys()))
     }
 
-    /// Whether any step consumes oblivious transfers.
-    pub fn needs_ot(&self) -> bool {
-        self.layers.iter().any(|layer| layer.step.needs_ot())
+    /// The sources of oblivious transfers that the steps need.
+    pub(crate) fn ot_directions(&self) -> Directions {
+        let needs = self.layers.iter().map(|layer| Directions::of(&layer.step.ots()));
+        needs.fold(Directions::default(), Directions::or)
     }
 
     /// Whether any step garbles circuits.
@@ -112,7 +116,7 @@ impl Plan {
 
     /// Offline and online cost of all layers.
     pub fn cost(&self) -> Cost {
-        self.layers.iter().map(|layer| layer.step.cost()).sum()
+        self.layers.iter().map(|layer| layer.cost).sum()
     }
 
     /// Cost of the set-up: keys and base OTs.
@@ -315,10 +319,20 @@ fn plan_layers(
             operator: choice.operator,
             strategy: choice.strategy.name(),
             modulus: moduli[choice.id],
+            cost: step.cost(),
             step,
         })
     };
     choices.iter().map(plan).collect()
+}
+
+/// Adds the OTs' cost to every layer's own.
+fn charge(mut layers: Vec<PlannedLayer>, config: &Config) -> Vec<PlannedLayer> {
+    let mut ledger = Ledger::new(config.ot);
+    for layer in &mut layers {
+        layer.cost = layer.cost + ledger.charge(&layer.step.ots());
+    }
+    layers
 }
 
 fn hash(manifest: &Manifest, config: &Config, layers: &[PlannedLayer]) -> [u8; 32] {

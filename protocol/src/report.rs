@@ -41,7 +41,7 @@ pub fn record(plan: &Plan, side: Side, measurements: &Measurements) -> RunRecord
     record.layers = planned
         .map(|(layer, measure)| {
             let node = plan.manifest().graph.node(layer.id);
-            let predicted = layer.step.cost().total();
+            let predicted = layer.cost.total();
             let [d, h, w] = node.shape.dims;
             let (alice_to_bob, bob_to_alice) = directions(side, measure);
             LayerRecord {

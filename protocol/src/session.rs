@@ -17,6 +17,7 @@ use crate::PROTOCOL_VERSION;
 use crate::config::Config;
 use crate::cost::Flow;
 use crate::error::ProtocolError;
+use crate::ots::{self, Directions, Source};
 use crate::party::{Alice, Bob};
 use crate::plan::Plan;
 use channels::Channel;
@@ -181,9 +182,7 @@ pub(crate) fn setup_alice(plan: &Plan, alice: &mut Alice) -> Result<(), Protocol
     for spec in plan.keys() {
         alice.make_keys(&spec)?;
     }
-    if plan.needs_ot() {
-        alice.set_up_ot()?;
-    }
+    alice.set_up_ot(plan.config().ot, plan.ot_directions())?;
     if plan.needs_garbling() {
         alice.set_up_garbling()?;
     }
@@ -195,9 +194,7 @@ pub(crate) fn setup_bob(plan: &Plan, bob: &mut Bob) -> Result<(), ProtocolError>
     for spec in plan.keys() {
         bob.take_keys(&spec)?;
     }
-    if plan.needs_ot() {
-        bob.set_up_ot()?;
-    }
+    bob.set_up_ot(plan.config().ot, plan.ot_directions())?;
     if plan.needs_garbling() {
         bob.set_up_garbling()?;
     }
@@ -210,12 +207,6 @@ pub(crate) fn setup_cost(plan: &Plan) -> Flow {
     for spec in plan.keys() {
         flow.alice_to_bob += spec.bytes().unwrap_or(0); // a plan has no specification without parameters
     }
-    let (to_receiver, to_sender) = ot::iknp::setup_bytes();
-    // The extension's sender plays the base OTs' receiver, who speaks second; Bob is the sender.
-    let sources = u64::from(plan.needs_ot()) + u64::from(plan.needs_garbling());
-    flow + Flow {
-        alice_to_bob: sources * to_sender as u64,
-        bob_to_alice: sources * to_receiver as u64,
-        rounds: sources,
-    }
+    let labels = Directions { from_bob: plan.needs_garbling(), ..Directions::default() };
+    flow + ots::setup_cost(plan.config().ot, plan.ot_directions()) + ots::setup_cost(Source::Iknp, labels)
 }

@@ -8,6 +8,7 @@ use crate::config::Operator;
 use crate::cost::{Cost, Exactness};
 use crate::error::ProtocolError;
 use crate::keys::KeySpec;
+use crate::ots::Take;
 use crate::party::{Alice, Bob};
 use crate::share::Share;
 use models::manifest::{Edge, Layer, LayerWeights};
@@ -82,17 +83,29 @@ pub trait Strategy: Sync {
 #[derive(Default, Zeroize, ZeroizeOnDrop)]
 pub struct Prepared(pub Vec<Vec<u64>>);
 
+/// What a step that is exact up to carries makes of a value's two shares.
+pub trait Carries {
+    /// The result, as a signed integer, from Alice's and Bob's share of the first input.
+    fn value(&self, alice: u64, bob: u64) -> i64;
+}
+
 /// One layer, ready to run. Methods come in pairs, one per party, that talk to each other.
 pub trait Step: Send + Sync {
     /// Every parameter in canonical words; part of the plan's hash.
     fn describe(&self) -> String;
 
-    /// Exact bulk bytes and rounds.
+    /// Exact bulk bytes and rounds, without what the OTs themselves cost: the plan adds that.
     fn cost(&self) -> Cost;
+
+    /// For a step whose result depends on the shares: the result that they imply. `None` for a step that equals the
+    /// integer reference.
+    fn carries(&self) -> Option<&dyn Carries> {
+        None
+    }
 
     /// How far the result may be from the integer reference.
     fn exactness(&self) -> Exactness {
-        Exactness::Exact
+        if self.carries().is_some() { Exactness::Carry } else { Exactness::Exact }
     }
 
     /// The encryption keys it needs.
@@ -100,9 +113,9 @@ pub trait Step: Send + Sync {
         None
     }
 
-    /// Whether it consumes oblivious transfers.
-    fn needs_ot(&self) -> bool {
-        false
+    /// The oblivious transfers that it takes. Those with chosen bits are reserved before the online phase.
+    fn ots(&self) -> Vec<Take> {
+        Vec::new()
     }
 
     /// Whether it garbles circuits.
@@ -168,6 +181,7 @@ pub static STRATEGIES: &[&dyn Strategy] = &[
     &crate::nonlinear::garbled::GarbledTruncation,
     &crate::nonlinear::truncation::OtTruncation,
     &crate::nonlinear::garbled::GarbledRelu,
+    &crate::nonlinear::relu::OtRelu,
     &crate::nonlinear::square::Beaver,
     &crate::pool::LocalAverage,
     &crate::pool::rotation::Rotation,

@@ -8,6 +8,7 @@ use models::quantise::QuantiseOptions;
 use models::unet::{Pooling, UNet, activations, random_image};
 use ndarray::Array4;
 use protocol::backend::run_both;
+use protocol::ots::Source;
 use protocol::{Config, Operator, Plan, Preset};
 
 fn network(
@@ -91,6 +92,18 @@ fn strategies_mix() {
     let last = model.manifest.graph.nodes().iter().rev().find(|node| node.op.kind() == "conv").unwrap();
     config.layers.insert(last.name.clone(), "ensei".into());
     check(&model, &input, &config);
+}
+
+#[test]
+fn garbled_and_oblivious_transfer_relus_mix_over_both_sources() {
+    let (model, input) = network(2, [1, 16, 16], "relu", Pooling::Avg, 24);
+    let relus = model.manifest.graph.nodes().iter().filter(|node| node.op.kind() == "relu");
+    for source in [Source::Silent, Source::Iknp] {
+        let mut config = Config { ot: source, ..preset(Preset::Gc) };
+        config.strategies.insert(Operator::Relu, "ot".into());
+        config.layers = relus.clone().step_by(2).map(|node| (node.name.clone(), "gc".into())).collect();
+        check(&model, &input, &config);
+    }
 }
 
 #[test]

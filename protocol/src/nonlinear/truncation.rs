@@ -22,19 +22,20 @@
 //! of half-up rounding and unbiased, and 0 stays 0; over a prime the low part of p adds a further +1, rarely. The error
 //! is a function of the shares, which [`with_carry`] computes.
 //! Security: semi-honest; Bob learns nothing (his view is the OT's), Alice sees a uniform t.
-//! Cost: the OT extension's bytes from Alice, then ⌈log2 m'⌉ bits per value from Bob, only s bits (plus the widening)
+//! Cost: one OT per value, and ⌈log2 m'⌉ bits per value from Bob, only s bits (plus the widening)
 //! where both moduli are powers of two; one round. Constant time.
 
 use crate::config::Operator;
-use crate::cost::{Cost, Exactness};
+use crate::cost::Cost;
 use crate::error::ProtocolError;
+use crate::ots::Take;
 use crate::party::{Alice, Bob};
 use crate::share::Share;
-use crate::strategy::{Prepared, Refusal, Site, Step, Strategy};
+use crate::strategy::{Carries, Prepared, Refusal, Site, Step, Strategy};
 use models::Op;
 use models::manifest::LayerWeights;
 use ntt::Modulus;
-use ot::{Ring, arithmetic, iknp};
+use ot::{Ring, arithmetic};
 
 /// Truncation by OT.
 pub struct OtTruncation;
@@ -94,7 +95,7 @@ fn upper(from: Modulus, share: u64) -> bool {
 }
 
 /// The result that Alice's share `a` and Bob's share `b` imply, as a signed integer.
-pub fn with_carry(from: Modulus, shift: u32, a: u64, b: u64) -> i64 {
+fn with_carry(from: Modulus, shift: u32, a: u64, b: u64) -> i64 {
     let b = lifted(from, shift, b);
     let wraps = i64::from(upper(from, a) || upper(from, b));
     let floors = (a >> shift) as i64 + (b >> shift) as i64;
@@ -124,6 +125,12 @@ impl Truncation {
     }
 }
 
+impl Carries for Truncation {
+    fn value(&self, alice: u64, bob: u64) -> i64 {
+        with_carry(self.from, self.shift, alice, bob)
+    }
+}
+
 impl Step for Truncation {
     fn describe(&self) -> String {
         format!("ot truncation {} to {} by {} of {}", self.from, self.to, self.shift, self.len)
@@ -131,17 +138,16 @@ impl Step for Truncation {
 
     fn cost(&self) -> Cost {
         self.ring().map_or(Cost::default(), |(ring, _)| {
-            let (up, down) = (iknp::extend_bytes(self.len), arithmetic::reply_bytes(self.len, ring));
-            Cost::online(up as u64, down as u64, 1)
+            Cost::online(0, arithmetic::reply_bytes(self.len, ring) as u64, 1)
         })
     }
 
-    fn exactness(&self) -> Exactness {
-        Exactness::Carry
+    fn carries(&self) -> Option<&dyn Carries> {
+        Some(self)
     }
 
-    fn needs_ot(&self) -> bool {
-        true
+    fn ots(&self) -> Vec<Take> {
+        self.ring().map(|_| Take::from_bob(self.len)).into_iter().collect()
     }
 
     fn alice(&self, alice: &mut Alice, _: Prepared, inputs: &[&Share]) -> Result<Vec<u64>, ProtocolError> {
