@@ -1,0 +1,3 @@
+//! Attacks: what an adversary gets from protected images, and at what price.
+
+pub mod fold;
