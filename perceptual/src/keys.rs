@@ -72,7 +72,7 @@ impl MasterKey {
         .ok_or_else(|| PerceptualError::file(path, "this is no key file; `keygen` makes one"))
     }
 
-    fn parse(hex: &str) -> Option<Self> {
+    pub(crate) fn parse(hex: &str) -> Option<Self> {
         let mut bytes = Zeroizing::new([0; 16]);
         if hex.len() != 32 || !hex.is_ascii() {
             return None;
@@ -83,22 +83,31 @@ impl MasterKey {
         Some(Self::from_bytes(*bytes))
     }
 
+    pub(crate) fn to_hex(&self) -> Zeroizing<String> {
+        Zeroizing::new(hex(self.0.as_bytes()))
+    }
+
     /// Writes a key file that only its owner can read; never over another file.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let text = Zeroizing::new(format!("{KIND} {}\n", hex(self.0.as_bytes())));
-        write_atomically(path, Overwrite::Refuse, |out| {
-            #[cfg(unix)]
-            {
-                use std::os::unix::fs::PermissionsExt;
-                out.get_ref().set_permissions(std::fs::Permissions::from_mode(0o600))?;
-            }
-            out.write_all(text.as_bytes())
-        })?;
-        Ok(())
+        let text = Zeroizing::new(format!("{KIND} {}\n", *self.to_hex()));
+        write_private(path, text.as_bytes())
     }
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
+/// Writes a new file that only its owner can read.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_atomically(path, Overwrite::Refuse, |out| {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            out.get_ref().set_permissions(std::fs::Permissions::from_mode(0o600))?;
+        }
+        out.write_all(bytes)
+    })?;
+    Ok(())
+}
+
+fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

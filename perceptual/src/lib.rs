@@ -15,6 +15,7 @@
 pub mod attack;
 pub mod error;
 pub mod keys;
+pub mod morph;
 pub mod pixel;
 pub mod quality;
 pub mod write;

@@ -1,0 +1,297 @@
+//! The first convolution as a matrix (algorithm 1) times M⁻¹ (algorithm 3), in blocks.
+//!
+//! C has a row per input value and a column per output value (channel, voxel), and is zero but for αp² entries per
+//! column. Rows of one block of M meet only the output voxels whose window reaches into the block: per block, C_ac is a
+//! dense matrix of q × (channels · those voxels), and zero elsewhere. That is all that is stored.
+
+use crate::error::{PerceptualError, Result};
+use crate::morph::key::MorphKey;
+use models::graph::{Shape, Window};
+use nalgebra::DMatrix;
+use ndarray::{Array4, ArrayView1, ArrayView5};
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+
+/// Largest distance from an integer at which a sum is still rounded.
+pub const ROUNDING_LIMIT: f64 = 0.25;
+
+/// Most entries of C_ac: 2 GiB.
+const MAX_ENTRIES: usize = 1 << 28;
+
+/// C_ac of one block of M.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Block {
+    /// Output voxels that the block meets, ascending.
+    pub(crate) voxels: Vec<usize>,
+    /// q × (channels · voxels), voxels fastest.
+    pub(crate) matrix: DMatrix<f64>,
+}
+
+/// The augmented convolution C_ac with its bias, channels in secret order: what the server holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AugmentedConv {
+    pub(crate) input: Shape,
+    pub(crate) output: Shape,
+    pub(crate) blocks: Vec<Block>,
+    pub(crate) bias: Vec<i64>,
+}
+
+/// A convolution, as [`augmented_entries`] and [`AugmentedConv::new`] read it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Conv<'a> {
+    pub(crate) window: &'a Window,
+    pub(crate) input: Shape,
+    pub(crate) output: Shape,
+    pub(crate) weights: ArrayView5<'a, i32>,
+}
+
+/// Entries of C_ac for blocks of `block` values: 8 bytes each, and one product each per scan.
+pub fn augmented_entries(window: &Window, input: Shape, output: Shape, block: usize) -> usize {
+    let kappa = input.len() / block;
+    (0..kappa)
+        .map(|index| reached(window, input, output, index * block..(index + 1) * block).len())
+        .sum::<usize>()
+        * block
+        * output.channels
+}
+
+/// Per output voxel that rows `rows` of C meet, the taps: (row, input channel, tap).
+fn reached(
+    window: &Window,
+    input: Shape,
+    output: Shape,
+    rows: std::ops::Range<usize>,
+) -> BTreeMap<usize, Vec<(usize, usize, usize)>> {
+    let mut voxels: BTreeMap<usize, Vec<_>> = BTreeMap::new();
+    for row in rows {
+        let (channel, voxel) = (row / input.volume(), row % input.volume());
+        for tap in 0..window.taps() {
+            if let Some(target) = target(window, input, output, voxel, tap) {
+                voxels.entry(target).or_default().push((row, channel, tap));
+            }
+        }
+    }
+    voxels
+}
+
+/// The output voxel that reads input voxel `voxel` through `tap`.
+fn target(window: &Window, input: Shape, output: Shape, voxel: usize, tap: usize) -> Option<usize> {
+    let (at, tap) = (split(voxel, input.dims), split(tap, window.kernel));
+    let mut target = [0; 3];
+    for axis in 0..3 {
+        let shifted = (at[axis] + window.pad_before[axis]).checked_sub(tap[axis] * window.dilation[axis])?;
+        if !shifted.is_multiple_of(window.stride[axis]) {
+            return None;
+        }
+        target[axis] = shifted / window.stride[axis];
+        if target[axis] >= output.dims[axis] {
+            return None;
+        }
+    }
+    Some((target[0] * output.dims[1] + target[1]) * output.dims[2] + target[2])
+}
+
+fn split(index: usize, [_, height, width]: [usize; 3]) -> [usize; 3] {
+    [index / (height * width), index / width % height, index % width]
+}
+
+impl Conv<'_> {
+    /// Rows `rows` of C on the voxels they meet; channels in the order given.
+    pub(crate) fn rows(&self, rows: std::ops::Range<usize>, order: &[usize]) -> (Vec<usize>, DMatrix<f64>) {
+        let start = rows.start;
+        let mut block = None;
+        let voxels = self.columns(rows, order, |height, width, row, column, weight| {
+            let matrix = block.get_or_insert_with(|| DMatrix::zeros(height, width));
+            matrix[(row - start, column)] += weight;
+        });
+        (voxels, block.unwrap_or_else(|| DMatrix::zeros(0, 0)))
+    }
+
+    /// Shows every entry of rows `rows` of C; returns the output voxels they meet.
+    fn columns(
+        &self,
+        rows: std::ops::Range<usize>,
+        order: &[usize],
+        mut entry: impl FnMut(usize, usize, usize, usize, f64),
+    ) -> Vec<usize> {
+        let height = rows.len();
+        let reached = reached(self.window, self.input, self.output, rows);
+        let width = reached.len() * order.len();
+        for (place, &channel) in order.iter().enumerate() {
+            for (index, taps) in reached.values().enumerate() {
+                for &(row, from, tap) in taps {
+                    let [z, y, x] = split(tap, self.window.kernel);
+                    let weight = f64::from(self.weights[[channel, from, z, y, x]]);
+                    entry(height, width, row, place * reached.len() + index, weight);
+                }
+            }
+        }
+        reached.into_keys().collect()
+    }
+}
+
+impl AugmentedConv {
+    /// C_ac = M⁻¹·C with channels in the order given.
+    pub(crate) fn new(
+        conv: Conv<'_>,
+        bias: ArrayView1<'_, i64>,
+        order: &[usize],
+        key: &MorphKey,
+    ) -> Result<Self> {
+        key.check(conv.input.to_array())?;
+        let block = key.block();
+        let entries = augmented_entries(conv.window, conv.input, conv.output, block);
+        if entries > MAX_ENTRIES {
+            let gib = entries as f64 * 8.0 / (1_u64 << 30) as f64;
+            let reason = format!(
+                "the augmented convolution would take {gib:.1} GiB; a larger morphing factor makes it smaller"
+            );
+            return Err(PerceptualError::Parameters(reason));
+        }
+        let inverses: Vec<_> = (0..key.distinct()).map(|index| key.inverse(index)).collect();
+        let blocks = (0..key.kappa())
+            .into_par_iter()
+            .map(|index| {
+                let inverse = &inverses[index % inverses.len()];
+                multiply(conv, index * block..(index + 1) * block, order, inverse)
+            })
+            .collect();
+        let bias = order.iter().map(|&channel| bias[channel]).collect();
+        Ok(Self { input: conv.input, output: conv.output, blocks, bias })
+    }
+
+    /// round(T·C_ac) + bias.
+    ///
+    /// # Errors
+    /// If T has another length, or a sum lies too far from an integer: T was made with another key.
+    pub fn apply(&self, morphed: &[f64]) -> Result<Array4<i64>> {
+        if morphed.len() != self.input.len() {
+            let expected = format!("morphed images of {} values", self.input.len());
+            return Err(PerceptualError::Mismatch { expected, found: format!("one of {}", morphed.len()) });
+        }
+        let (sums, off) = self.sums(morphed);
+        if off.is_nan() || off > ROUNDING_LIMIT {
+            return Err(PerceptualError::WrongKey { what: "morphed image".into() });
+        }
+        let volume = self.output.volume();
+        let values =
+            sums.iter().enumerate().map(|(i, sum)| sum.round() as i64 + self.bias[i / volume]).collect();
+        Ok(Array4::from_shape_vec(self.output.to_array(), values)
+            .expect("as many sums as the output has values"))
+    }
+
+    /// T·C_ac, and its largest distance from an integer.
+    pub fn sums(&self, morphed: &[f64]) -> (Vec<f64>, f64) {
+        let volume = self.output.volume();
+        let block = morphed.len() / self.blocks.len();
+        let mut sums = vec![0.0; self.output.len()];
+        sums.par_chunks_mut(volume).enumerate().for_each(|(channel, plane)| {
+            for (values, part) in morphed.chunks(block).zip(&self.blocks) {
+                for (index, &voxel) in part.voxels.iter().enumerate() {
+                    let column =
+                        &part.matrix.as_slice()[(channel * part.voxels.len() + index) * block..][..block];
+                    plane[voxel] += dot(values, column);
+                }
+            }
+        });
+        let off = sums
+            .iter()
+            .map(|sum| (sum - sum.round()).abs())
+            .fold(0.0, |a: f64, b| if b > a || b.is_nan() { b } else { a });
+        (sums, off)
+    }
+
+    /// Entries of C_ac that are stored.
+    pub fn entries(&self) -> usize {
+        self.blocks.iter().map(|block| block.matrix.len()).sum()
+    }
+}
+
+/// Eight partial sums, so that the compiler can keep them in vector registers.
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    let mut sums = [0.0; 8];
+    let (a, rest_a) = a.as_chunks::<8>();
+    let (b, rest_b) = b.as_chunks::<8>();
+    for (a, b) in a.iter().zip(b) {
+        (0..8).for_each(|i| sums[i] += a[i] * b[i]);
+    }
+    sums.iter().sum::<f64>() + rest_a.iter().zip(rest_b).map(|(a, b)| a * b).sum::<f64>()
+}
+
+fn multiply(conv: Conv<'_>, rows: std::ops::Range<usize>, order: &[usize], inverse: &DMatrix<f64>) -> Block {
+    let start = rows.start;
+    let mut block: Option<DMatrix<f64>> = None;
+    let voxels = conv.columns(rows, order, |height, width, row, column, weight| {
+        let matrix = block.get_or_insert_with(|| DMatrix::zeros(height, width));
+        matrix.column_mut(column).axpy(weight, &inverse.column(row - start), 1.0);
+    });
+    Block { voxels, matrix: block.unwrap_or_else(|| DMatrix::zeros(inverse.nrows(), 0)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::MasterKey;
+    use crate::morph::key::Blocks;
+    use models::graph::Op;
+    use models::manifest::LayerWeights;
+    use models::reference::eval_node;
+    use ndarray::{Array1, Array5};
+
+    fn check(window: Window, input: Shape, channels: usize, kappa: usize, blocks: Blocks) {
+        let op = Op::Conv { window, channels };
+        let output = op.infer(&[input]).unwrap();
+        let [o, i, d, h, w] = op.weight_shape(input.channels).unwrap();
+        let mut state = 17_i64;
+        let mut next = |span: i64| {
+            state = (state * 1_103_515_245 + 12_345) % (1 << 31);
+            state % span - span / 2
+        };
+        let weights = Array5::from_shape_fn((o, i, d, h, w), |_| next(255) as i32);
+        let bias = Array1::from_shape_fn(o, |_| next(1 << 20));
+        let image = Array4::from_shape_fn(input.to_array(), |_| next(4096));
+        let key = MorphKey::new(MasterKey::from_bytes([9; 16]), input, kappa, blocks).unwrap();
+        let order = key.channel_order(channels);
+        let conv = Conv { window: &window, input, output, weights: weights.view() };
+        let augmented = AugmentedConv::new(conv, bias.view(), &order, &key).unwrap();
+        assert_eq!(augmented.entries(), augmented_entries(&window, input, output, key.block()));
+        let morphed = key.morph(&image.mapv(|v| v as f64)).unwrap();
+        assert!(augmented.sums(&morphed).1 < 1e-6);
+        let found = augmented.apply(&morphed).unwrap();
+        let plain =
+            eval_node(&op, &[&image], Some(&LayerWeights { weights: weights.into_dyn(), bias })).unwrap();
+        for (place, &channel) in order.iter().enumerate() {
+            assert_eq!(
+                found.index_axis(ndarray::Axis(0), place),
+                plain.index_axis(ndarray::Axis(0), channel)
+            );
+        }
+        let other = MorphKey::new(MasterKey::from_bytes([8; 16]), input, kappa, blocks).unwrap();
+        let wrong = other.morph(&image.mapv(|v| v as f64)).unwrap();
+        assert!(matches!(augmented.apply(&wrong), Err(PerceptualError::WrongKey { .. })));
+        assert!(matches!(augmented.apply(&wrong[1..]), Err(PerceptualError::Mismatch { .. })));
+    }
+
+    #[test]
+    fn the_augmented_convolution_is_exact() {
+        let same = Window::dense([1, 3, 3], [0, 1, 1]);
+        check(same, Shape { channels: 3, dims: [1, 8, 10] }, 5, 24, Blocks::Repeated);
+        check(same, Shape { channels: 2, dims: [1, 8, 8] }, 4, 1, Blocks::Repeated);
+        check(same, Shape { channels: 1, dims: [1, 8, 12] }, 4, 8, Blocks::Independent);
+        let strided = Window {
+            kernel: [1, 5, 4],
+            stride: [1, 2, 3],
+            dilation: [1, 2, 1],
+            pad_before: [0, 3, 0],
+            pad_after: [0, 2, 1],
+        };
+        check(strided, Shape { channels: 2, dims: [1, 15, 16] }, 3, 10, Blocks::Repeated);
+        check(
+            Window::dense([3; 3], [1; 3]),
+            Shape { channels: 1, dims: [6, 4, 8] },
+            4,
+            12,
+            Blocks::Independent,
+        );
+    }
+}
