@@ -16,7 +16,7 @@
 //! The evaluator runs up to [`WINDOW`] chunks of COT ahead of the tables, so that the whole batch takes one round;
 //! the garbler never needs more than [`WINDOW`] of them before it sends, so that bounded queues cannot lock up.
 
-use crate::chunk::{Context, Evaluated};
+use crate::chunk::{Context, EvaluatorChunk, GarblerChunk};
 use crate::circuit::{Circuit, OutputKind};
 use crate::error::GcError;
 use crate::group::LaneBits;
@@ -121,20 +121,18 @@ pub fn garble<C: Circuit>(
     channel.stream(|tx, rx| {
         let mut decoding = Vec::new();
         let chunks: Vec<_> = layout.chunks().collect();
+        let mut memory: Vec<_> = std::iter::repeat_with(GarblerChunk::default).take(wave_size()).collect();
         for wave in chunks.chunks(wave_size()) {
-            let mut work = Vec::with_capacity(wave.len());
-            for chunk in wave {
-                let mut labels = Zeroizing::new(vec![0; layout.transfers(chunk)]);
-                cot.extend(rx, &mut labels)?;
-                work.push((chunk, labels));
+            for (chunk, own) in wave.iter().zip(&mut memory) {
+                own.labels.resize(layout.transfers(chunk), 0);
+                cot.extend(rx, &mut own.labels)?;
             }
-            let garble = |(chunk, labels): (_, Zeroizing<Vec<_>>)| {
-                context.garble(circuit, **delta, inputs, chunk, &labels)
-            };
-            for (bytes, bits) in work.into_par_iter().map(garble).collect::<Vec<_>>() {
-                tx.send(&bytes)?;
+            let work = wave.par_iter().zip(&mut memory);
+            work.for_each(|(chunk, own)| context.garble(circuit, **delta, inputs, chunk, own));
+            for (_, own) in wave.iter().zip(&memory) {
+                tx.send(&own.bytes)?;
                 tx.flush()?;
-                decoding.extend(bits);
+                decoding.extend_from_slice(&own.kept);
             }
         }
         match reveal {
@@ -203,9 +201,11 @@ fn run_ahead(
     inputs: &[&[u64]],
     queue: mpsc::SyncSender<(Chunk, Vec<u128>)>,
 ) -> Result<(), GcError> {
+    let mut choices = Zeroizing::new(Vec::new());
     for chunk in context.layout.chunks() {
         let mut labels = vec![0; context.layout.transfers(&chunk)];
-        cot.extend(tx, &context.choices(inputs, &chunk), &mut labels)?;
+        context.choices(inputs, &chunk, &mut choices);
+        cot.extend(tx, &choices, &mut labels)?;
         if queue.send((chunk, labels)).is_err() {
             break; // the other thread has met an error and reports it
         }
@@ -221,21 +221,25 @@ fn evaluate_chunks(
     outputs: &mut [Vec<u64>],
 ) -> Result<Vec<u8>, GcError> {
     let mut returned = Vec::new();
+    let mut memory: Vec<_> = std::iter::repeat_with(EvaluatorChunk::default).take(wave_size()).collect();
     loop {
         let mut wave = Vec::new();
-        for (chunk, labels) in queue.iter().take(wave_size()) {
-            let tables = rx.recv(context.layout.chunk_bytes(&chunk))?;
-            wave.push((chunk, labels, tables));
+        for own in &mut memory {
+            let Ok((chunk, labels)) = queue.recv() else { break };
+            own.labels = labels;
+            own.bytes.resize(context.layout.chunk_bytes(&chunk));
+            rx.recv_into(&mut own.bytes)?;
+            wave.push(chunk);
         }
         if wave.is_empty() {
             return Ok(returned);
         }
-        let evaluate = |(chunk, labels, tables): (Chunk, Vec<_>, Vec<_>)| {
-            (chunk, context.evaluate(&chunk, &labels, &tables))
-        };
-        for (chunk, evaluated) in wave.into_par_iter().map(evaluate).collect::<Vec<_>>() {
-            let evaluated = evaluated.ok_or(GcError::OutOfRange)?;
-            deliver(context, &chunk, &evaluated, outputs, &mut returned);
+        let work = wave.par_iter().zip(&mut memory);
+        if !work.map(|(chunk, own)| context.evaluate(chunk, own)).reduce(|| true, |a, b| a & b) {
+            return Err(GcError::OutOfRange);
+        }
+        for (chunk, own) in wave.iter().zip(&memory) {
+            deliver(context, chunk, own, outputs, &mut returned);
         }
     }
 }
@@ -244,7 +248,7 @@ fn evaluate_chunks(
 fn deliver(
     context: &Context<'_>,
     chunk: &Chunk,
-    evaluated: &Evaluated,
+    evaluated: &EvaluatorChunk,
     outputs: &mut [Vec<u64>],
     returned: &mut Vec<u8>,
 ) {
@@ -256,7 +260,9 @@ fn deliver(
         let mut numbers = match context.reveal {
             Reveal::ToEvaluator => packing::numbers(program, bits.iter().copied()),
             Reveal::ToGarbler => {
-                packing::push_lane_bytes(bits, lanes, returned);
+                let end = returned.len();
+                returned.resize(end + bit_count * lanes.div_ceil(8), 0);
+                packing::put_lane_bits(bits, lanes, &mut &mut returned[end..]);
                 Vec::new()
             }
         }
@@ -284,8 +290,8 @@ fn receive_revealed(
         let bytes = rx.recv(context.layout.revealed_bytes(&chunk))?;
         let mut bytes = &bytes[..];
         for (_, lanes) in chunk.groups() {
-            let own = bytes.split_off(..program.revealed_bits() * lanes.div_ceil(8)).unwrap_or_default();
-            let bits = packing::lane_bits(own, lanes).zip(decoding.by_ref()).map(|(bit, flip)| bit ^ flip);
+            let own = packing::take_lane_bits(program.revealed_bits(), lanes, &mut bytes);
+            let bits = own.zip(decoding.by_ref()).map(|(bit, flip)| bit ^ flip);
             for (output, words) in outputs.iter_mut().zip(packing::numbers(program, bits)) {
                 output.extend_from_slice(&words[..lanes]);
             }

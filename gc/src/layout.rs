@@ -15,7 +15,8 @@ pub(crate) struct Layout {
     n: usize,
     chunk_groups: usize,
     evaluator_bits: usize,
-    table_bytes: usize,
+    gate_bytes: usize,
+    residue_bytes: usize,
     revealed_bits: usize,
     decoding: bool,
 }
@@ -44,15 +45,16 @@ impl Chunk {
 
 impl Layout {
     pub(crate) fn new(program: &Program, n: usize, reveal: Reveal) -> Self {
-        let table_bytes = program.table_bytes();
-        let groups = (CHUNK_BYTES / (LANES * table_bytes).max(1)).clamp(1, 64);
+        let (gate_bytes, residue_bytes) = (program.gate_bytes(), program.residue_bytes());
+        let groups = (CHUNK_BYTES / (LANES * (gate_bytes + residue_bytes)).max(1)).clamp(1, 64);
         let chunk_groups =
             if groups >= ALIGNED_GROUPS { groups / ALIGNED_GROUPS * ALIGNED_GROUPS } else { groups };
         Self {
             n,
             chunk_groups,
             evaluator_bits: program.evaluator_bits(),
-            table_bytes,
+            gate_bytes,
+            residue_bytes,
             revealed_bits: program.revealed_bits(),
             decoding: reveal == Reveal::ToEvaluator,
         }
@@ -74,12 +76,17 @@ impl Layout {
         chunk.len * self.evaluator_bits
     }
 
-    /// Bytes of one lane group's tables with this many lanes.
-    pub(crate) fn group_bytes(&self, lanes: usize) -> usize {
-        lanes * self.table_bytes
+    /// Bytes of the tables of ANDs of this many instances; they come first in a chunk, and full groups first.
+    pub(crate) fn gate_bytes(&self, instances: usize) -> usize {
+        instances * self.gate_bytes
     }
 
-    /// Bytes that carry one bit of every revealed wire of a chunk.
+    /// Bytes of the tables of terms and of the corrections of this many instances; they come next.
+    pub(crate) fn residue_bytes(&self, instances: usize) -> usize {
+        instances * self.residue_bytes
+    }
+
+    /// Bytes that carry one bit of every revealed wire of a chunk; in a chunk they come last.
     pub(crate) fn revealed_bytes(&self, chunk: &Chunk) -> usize {
         chunk.groups().map(|(_, lanes)| self.revealed_bits * lanes.div_ceil(8)).sum()
     }
@@ -87,6 +94,6 @@ impl Layout {
     /// Bytes from garbler to evaluator for a chunk.
     pub(crate) fn chunk_bytes(&self, chunk: &Chunk) -> usize {
         let decoding = if self.decoding { self.revealed_bytes(chunk) } else { 0 };
-        chunk.len * self.table_bytes + decoding
+        self.gate_bytes(chunk.len) + self.residue_bytes(chunk.len) + decoding
     }
 }

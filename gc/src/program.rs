@@ -1,14 +1,18 @@
 //! A recorded circuit: the gate list that garbler and evaluator walk, lane group by lane group.
 //!
-//! [`Recorder`] interprets a circuit into a graph of gates. Constants fold, equal gates are shared, negation stays a
+//! `Recorder` interprets a circuit into a graph of gates. Constants fold, equal gates are shared, negation stays a
 //! flag on an edge, dead gates fall away. The graph then becomes a list of operations on registers: an AND takes
 //! the exclusive or of up to two registers on either side and adds one to its result, so that a full adder is two
 //! operations; registers are re-used as soon as their value is dead, and a group's wires stay in the L1 cache.
 
-use crate::circuit::{Circuit, Output, OutputKind, Shape, Sum};
-use crate::gates::{Gates, Word};
+mod record;
+mod schedule;
+
+use crate::circuit::{Circuit, Shape};
+use crate::kernel::{AND_BYTES, LANES};
 use ntt::Modulus;
-use std::collections::HashMap;
+use record::{Node, Recorder};
+use schedule::Scheduler;
 
 /// The register that always holds zero labels.
 pub(crate) const ZERO: u32 = 0;
@@ -142,386 +146,112 @@ impl Program {
         self.ands + self.terms
     }
 
-    /// Bytes of the elements of a group's tables, in order; each element occurs once for each lane.
-    pub(crate) fn elements(&self) -> impl Iterator<Item = usize> {
+    /// Bytes of one instance's tables of ANDs.
+    pub(crate) fn gate_bytes(&self) -> usize {
+        self.ands * AND_BYTES / LANES
+    }
+
+    /// Bytes of one instance's tables of terms, and of its corrections.
+    pub(crate) fn residue_bytes(&self) -> usize {
         let of = |op: &Op| match op {
-            Op::And(_) => (2, 16),
-            Op::Term(term) => (term.rows(), term.ring.bytes),
-            Op::Garbler { .. } | Op::Evaluator { .. } | Op::Xor { .. } => (0, 0),
+            Op::Term(term) => term.rows() * term.ring.bytes,
+            Op::And(_) | Op::Garbler { .. } | Op::Evaluator { .. } | Op::Xor { .. } => 0,
         };
-        let tables = self.ops.iter().map(of).flat_map(|(count, bytes)| std::iter::repeat_n(bytes, count));
-        tables.chain(self.shape.masks().map(|modulus| modulus.bits().div_ceil(8) as usize))
-    }
-
-    /// Bytes of one instance's tables and corrections, without decoding bits.
-    pub(crate) fn table_bytes(&self) -> usize {
-        self.elements().sum()
+        let corrections = self.shape.masks().map(|modulus| modulus.bits().div_ceil(8) as usize);
+        self.ops.iter().map(of).chain(corrections).sum()
     }
 }
 
-/// A bit while a circuit is recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Bit {
-    Constant(bool),
-    Wire(Edge),
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::circuit::{Output, OutputKind, Sum, Term};
+    use crate::gates::{Gates, Word};
+    use crate::word;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Edge {
-    node: u32,
-    negated: bool,
-}
+    /// A circuit over two words of four bits each.
+    struct Nibbles<F>(F, Vec<OutputKind>);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Node {
-    Garbler(u32),
-    Evaluator(u32),
-    Xor(u32, u32),
-    And(Edge, Edge),
-}
+    /// What one can do with them.
+    trait Body: Sync {
+        fn run<G: Gates>(&self, g: &mut G, a: &Word<G>, b: &Word<G>) -> Vec<Output<G::Wire>>;
+    }
 
-/// The interpreter that records.
-#[derive(Default)]
-struct Recorder {
-    nodes: Vec<Node>,
-    known: HashMap<Node, u32>,
-}
-
-impl Recorder {
-    fn node(&mut self, node: Node, negated: bool) -> Bit {
-        let next = self.nodes.len() as u32;
-        let id = *self.known.entry(node).or_insert(next);
-        if id == next {
-            self.nodes.push(node);
+    impl<F: Body> Circuit for Nibbles<F> {
+        fn shape(&self) -> Shape {
+            Shape { garbler_inputs: 1, garbler: vec![4], evaluator: vec![4], outputs: self.1.clone() }
         }
-        Bit::Wire(Edge { node: id, negated })
-    }
-
-    fn inputs(&mut self, widths: &[u32], kind: impl Fn(u32) -> Node) -> Vec<Word<Self>> {
-        let mut next = 0..;
-        let mut word = |bits: u32| {
-            assert!(bits <= 64, "a word has at most 64 bits");
-            next.by_ref().take(bits as usize).map(|input| self.node(kind(input), false)).collect()
-        };
-        widths.iter().map(|&bits| word(bits)).collect()
-    }
-}
-
-impl Gates for Recorder {
-    type Wire = Bit;
-
-    fn constant(&mut self, bit: bool) -> Bit {
-        Bit::Constant(bit)
-    }
-
-    fn xor(&mut self, a: Bit, b: Bit) -> Bit {
-        match (a, b) {
-            (Bit::Constant(false), x) | (x, Bit::Constant(false)) => x,
-            (Bit::Constant(true), x) | (x, Bit::Constant(true)) => self.not(x),
-            (Bit::Wire(a), Bit::Wire(b)) if a.node == b.node => Bit::Constant(a.negated != b.negated),
-            (Bit::Wire(a), Bit::Wire(b)) => {
-                let (low, high) = (a.node.min(b.node), a.node.max(b.node));
-                self.node(Node::Xor(low, high), a.negated != b.negated)
-            }
+        fn run<G: Gates>(&self, g: &mut G, a: &[Word<G>], b: &[Word<G>]) -> Vec<Output<G::Wire>> {
+            self.0.run(g, &a[0], &b[0])
         }
     }
 
-    fn and(&mut self, a: Bit, b: Bit) -> Bit {
-        match (a, b) {
-            (Bit::Constant(false), _) | (_, Bit::Constant(false)) => Bit::Constant(false),
-            (Bit::Constant(true), x) | (x, Bit::Constant(true)) => x,
-            (Bit::Wire(a), Bit::Wire(b)) if a == b => Bit::Wire(a),
-            (Bit::Wire(a), Bit::Wire(b)) if a.node == b.node => Bit::Constant(false),
-            (Bit::Wire(a), Bit::Wire(b)) => self.node(Node::And(a.min(b), a.max(b)), false),
+    struct Folding;
+    impl Body for Folding {
+        fn run<G: Gates>(&self, g: &mut G, a: &Word<G>, b: &Word<G>) -> Vec<Output<G::Wire>> {
+            let constant = word::constant(g, 5, 4);
+            let (sum, product) = (word::add(g, &constant, &constant), g.and(a[0], constant[0]));
+            let zero = g.not(constant[2]);
+            let (nothing, same) = (g.and(b[1], zero), g.and(b[1], b[1]));
+            let not_b = g.not(b[2]);
+            let contradiction = g.and(b[2], not_b);
+            let dead = g.and(a[3], b[3]);
+            let _ = g.xor(dead, a[2]);
+            vec![Output::Bits(vec![sum[1], sum[3], product, nothing, same, contradiction])]
         }
     }
 
-    fn not(&mut self, a: Bit) -> Bit {
-        match a {
-            Bit::Constant(bit) => Bit::Constant(!bit),
-            Bit::Wire(edge) => Bit::Wire(Edge { negated: !edge.negated, ..edge }),
-        }
-    }
-}
-
-/// Turns the graph into operations on virtual registers, then onto few real ones.
-struct Scheduler {
-    nodes: Vec<Node>,
-    /// How often each node is used; 0 for the dead.
-    uses: Vec<u32>,
-    /// What each node is, as an exclusive or of registers; empty until it is met.
-    values: Vec<Vec<u32>>,
-    /// An AND whose only use is an exclusive or waits for it.
-    waiting: Vec<bool>,
-    depths: Vec<usize>,
-    ops: Vec<Op>,
-    next: u32,
-}
-
-impl Scheduler {
-    fn new(nodes: Vec<Node>, outputs: &[Output<Bit>], shape: &Shape) -> Self {
-        assert_eq!(outputs.len(), shape.outputs.len(), "the circuit has as many outputs as it says");
-        let mut uses = vec![0; nodes.len()];
-        // A result must lie in a register of its own: count it as many uses, so that it is no intermediate value.
-        let mut need = |bit: &Bit| {
-            if let Bit::Wire(edge) = bit {
-                uses[edge.node as usize] += 3;
-            }
-        };
-        for output in outputs {
-            match output {
-                Output::Bits(bits) => bits.iter().for_each(&mut need),
-                Output::Share(sum) => sum.terms.iter().for_each(|term| {
-                    need(&term.wire);
-                    term.gate.iter().for_each(&mut need);
-                }),
-            }
-        }
-        for id in (0..nodes.len()).rev() {
-            if uses[id] > 0 {
-                for operand in operands(nodes[id]) {
-                    uses[operand as usize] += 1;
-                }
-            }
-        }
-        let count = nodes.len();
-        let (values, waiting, depths) = (vec![Vec::new(); count], vec![false; count], vec![0; count]);
-        Self { nodes, uses, values, waiting, depths, ops: Vec::new(), next: ZERO + 1 }
+    #[test]
+    fn public_and_dead_gates_cost_nothing() {
+        let program = Program::new(&Nibbles(Folding, vec![OutputKind::Bits(6)]));
+        assert_eq!((program.ands(), program.depth(), program.revealed_bits()), (0, 0, 2));
+        assert!(program.ops.iter().all(|op| matches!(op, Op::Garbler { .. } | Op::Evaluator { .. })));
     }
 
-    fn schedule(mut self, outputs: Vec<Output<Bit>>, shape: Shape) -> Program {
-        for id in 0..self.nodes.len() {
-            if self.uses[id] > 0 {
-                self.visit(id);
-            }
-        }
-        let (mut bits, mut constants) = (Vec::new(), Vec::new());
-        for (output, kind) in outputs.into_iter().zip(&shape.outputs) {
-            match (output, kind) {
-                (Output::Bits(word), OutputKind::Bits(width)) => {
-                    assert_eq!(
-                        word.len(),
-                        *width as usize,
-                        "the output has as many bits as the circuit says"
-                    );
-                    bits.extend(word.into_iter().map(|bit| self.output(bit)));
-                }
-                (Output::Share(sum), OutputKind::Share(modulus)) => {
-                    let constant = self.share(sum, *modulus, constants.len());
-                    constants.push(constant);
-                }
-                _ => unreachable!("an output is of the kind that the circuit says"),
-            }
-        }
-        let depth = self.depths.iter().copied().max().unwrap_or(0);
-        let ands = self.ops.iter().filter(|op| matches!(op, Op::And(_))).count();
-        let terms = self.ops.iter().filter(|op| matches!(op, Op::Term(_))).count();
-        let registers = allocate(&mut self.ops, &mut bits, self.next);
-        Program { shape, ops: self.ops, registers, bits, constants, ands, terms, depth }
-    }
-
-    fn visit(&mut self, id: usize) {
-        let below = operands(self.nodes[id]).into_iter().map(|node| self.depths[node as usize]).max();
-        self.depths[id] = below.unwrap_or(0) + usize::from(matches!(self.nodes[id], Node::And(..)));
-        match self.nodes[id] {
-            Node::Garbler(_) | Node::Evaluator(_) => {} // loaded when it is first used
-            Node::And(..) if self.uses[id] == 1 => self.waiting[id] = true,
-            Node::And(..) => self.and(id, ZERO),
-            Node::Xor(a, b) => self.xor(id, a, b),
+    struct Adder;
+    impl Body for Adder {
+        fn run<G: Gates>(&self, g: &mut G, a: &Word<G>, b: &Word<G>) -> Vec<Output<G::Wire>> {
+            let (twice, again) = (word::add(g, a, b), word::add(g, b, a));
+            let bits = twice.iter().zip(&again).map(|(&x, &y)| g.xor(x, y)).collect();
+            vec![Output::Bits(twice), Output::Bits(bits)]
         }
     }
 
-    fn register(&mut self) -> u32 {
-        self.next += 1;
-        self.next - 1
+    #[test]
+    fn equal_gates_are_one_and_an_adder_is_two_operations_per_bit() {
+        let program = Program::new(&Nibbles(Adder, vec![OutputKind::Bits(4); 2]));
+        let xors = program.ops.iter().filter(|op| matches!(op, Op::Xor { .. })).count();
+        assert_eq!((program.ands(), program.depth(), xors), (3, 3, 4));
+        assert_eq!(program.revealed_bits(), 4); // the other four are x ⊕ x
     }
 
-    /// The registers whose exclusive or is node `id`.
-    fn value(&mut self, id: u32) -> Vec<u32> {
-        let index = id as usize;
-        if std::mem::take(&mut self.waiting[index]) {
-            self.and(index, ZERO);
-        }
-        if self.values[index].is_empty() {
-            let to = self.register();
-            self.ops.push(match self.nodes[index] {
-                Node::Garbler(input) => Op::Garbler { to, input },
-                Node::Evaluator(input) => Op::Evaluator { to, input },
-                Node::Xor(..) | Node::And(..) => unreachable!("gates are scheduled before their uses"),
-            });
-            self.values[index] = vec![to];
-        }
-        self.values[index].clone()
-    }
-
-    fn and(&mut self, id: usize, plus: u32) {
-        let Node::And(left, right) = self.nodes[id] else { unreachable!("only ANDs come here") };
-        let [left_value, right_value] = [left, right].map(|edge| self.value(edge.node));
-        let to = self.register();
-        let pair = |value: &[u32]| [value[0], value.get(1).copied().unwrap_or(ZERO)];
-        let (negated, left, right) = ([left.negated, right.negated], pair(&left_value), pair(&right_value));
-        self.ops.push(Op::And(And { to, left, right, plus, negated }));
-        self.values[id] = vec![to];
-    }
-
-    fn xor(&mut self, id: usize, a: u32, b: u32) {
-        // (AND) ⊕ register: one operation.
-        for (and, other) in [(a, b), (b, a)] {
-            if self.waiting[and as usize] {
-                let value = self.value(other);
-                if let [plus] = value[..] {
-                    self.waiting[and as usize] = false;
-                    self.and(and as usize, plus);
-                    self.values[id] = self.values[and as usize].clone();
-                    return;
-                }
-            }
-        }
-        let mut from = self.value(a);
-        for register in self.value(b) {
-            match from.iter().position(|&r| r == register) {
-                Some(index) => drop(from.swap_remove(index)),
-                None => from.push(register),
-            }
-        }
-        // Two registers are added up where they are used, unless that is often.
-        self.values[id] = if from.len() != 1 && (from.len() != 2 || self.uses[id] > 2) {
-            vec![self.add_up(&from)]
-        } else {
-            from
-        };
-    }
-
-    fn add_up(&mut self, registers: &[u32]) -> u32 {
-        let mut from = [ZERO; 4];
-        from[..registers.len()].copy_from_slice(registers);
-        let to = self.register();
-        self.ops.push(Op::Xor { to, from });
-        to
-    }
-
-    /// The one register of a result.
-    fn result(&mut self, edge: Edge) -> u32 {
-        match self.value(edge.node)[..] {
-            [register] => register,
-            ref registers => self.add_up(registers),
+    struct Sums;
+    impl Body for Sums {
+        fn run<G: Gates>(&self, g: &mut G, a: &Word<G>, b: &Word<G>) -> Vec<Output<G::Wire>> {
+            let one = g.constant(true);
+            let term = |weight, wire, gate| Term { weight, wire, gate };
+            let terms = vec![
+                term(1 << 3, a[0], Some(b[0])),
+                term(1 << 15, b[0], None),
+                term(7, a[0], Some(a[0])),
+                term(0, a[1], Some(b[1])),
+                term(9, one, Some(one)),
+            ];
+            vec![Output::Share(Sum { terms, constant: 1 })]
         }
     }
 
-    fn output(&mut self, bit: Bit) -> OutputBit {
-        match bit {
-            Bit::Constant(bit) => OutputBit::Constant(bit),
-            Bit::Wire(edge) => OutputBit::Register { register: self.result(edge), negated: edge.negated },
-        }
-    }
-
-    /// The terms of a shared output; returns the public summand.
-    fn share(&mut self, sum: Sum<Bit>, modulus: Modulus, share: usize) -> u64 {
-        let mut constant = sum.constant;
-        assert!(constant < modulus.value(), "a sum's constant is reduced");
-        for term in sum.terms {
-            let weight = term.weight;
-            assert!(weight < modulus.value(), "a term's weight is reduced");
-            let product = match term.gate {
-                None => term.wire,
-                Some(gate) => match (term.wire, gate) {
-                    (Bit::Constant(true), x) | (x, Bit::Constant(true)) => x,
-                    (Bit::Wire(a), Bit::Wire(b)) if weight != 0 && a.node != b.node => {
-                        let (wire, gate) = (self.result(a), Some(self.result(b)));
-                        let (negated, ring) = ([a.negated, b.negated], Ring::of(modulus, weight));
-                        let weight = weight >> ring.shift;
-                        self.ops.push(Op::Term(TermOp { share, ring, weight, wire, gate, negated }));
-                        continue;
-                    }
-                    (a, b) if a == b => a,
-                    _ => Bit::Constant(false),
-                },
-            };
-            match product {
-                Bit::Constant(true) => constant = modulus.add(constant, weight),
-                Bit::Wire(a) if weight != 0 => {
-                    let (wire, negated, ring) =
-                        (self.result(a), [a.negated, false], Ring::of(modulus, weight));
-                    let weight = weight >> ring.shift;
-                    self.ops.push(Op::Term(TermOp { share, ring, weight, wire, gate: None, negated }));
-                }
-                _ => {}
-            }
-        }
-        constant
-    }
-}
-
-fn operands(node: Node) -> Vec<u32> {
-    match node {
-        Node::Garbler(_) | Node::Evaluator(_) => vec![],
-        Node::Xor(a, b) => vec![a, b],
-        Node::And(a, b) => vec![a.node, b.node],
-    }
-}
-
-/// Maps `virtual_count` virtual registers onto as few as live at once (a linear scan); returns how many.
-fn allocate(ops: &mut [Op], bits: &mut [OutputBit], virtual_count: u32) -> usize {
-    let mut last = vec![0; virtual_count as usize];
-    for (time, op) in ops.iter_mut().enumerate() {
-        sources(op, |register| last[*register as usize] = time);
-    }
-    for bit in bits.iter() {
-        if let OutputBit::Register { register, .. } = bit {
-            last[*register as usize] = usize::MAX;
-        }
-    }
-    let mut real = vec![ZERO; virtual_count as usize];
-    let (mut free, mut count) = (Vec::new(), ZERO + 1);
-    for (time, op) in ops.iter_mut().enumerate() {
-        let mut dead = Vec::new();
-        sources(op, |register| {
-            if *register != ZERO
-                && last[*register as usize] == time
-                && !dead.contains(&real[*register as usize])
-            {
-                dead.push(real[*register as usize]);
-            }
-            *register = real[*register as usize];
+    #[test]
+    fn terms_are_as_narrow_as_their_weights() {
+        let modulus = Modulus::Pow2 { bits: 16 };
+        let program = Program::new(&Nibbles(Sums, vec![OutputKind::Share(modulus)]));
+        let rows = program.ops.iter().filter_map(|op| match op {
+            Op::Term(term) => Some((term.rows(), term.ring.bytes, term.ring.modulus, term.weight)),
+            _ => None,
         });
-        free.extend(dead);
-        if let Some(to) = target(op) {
-            let register = free.pop().unwrap_or_else(|| {
-                count += 1;
-                count - 1
-            });
-            real[*to as usize] = register;
-            *to = register;
-        }
-    }
-    for bit in bits.iter_mut() {
-        if let OutputBit::Register { register, .. } = bit {
-            *register = real[*register as usize];
-        }
-    }
-    count as usize
-}
-
-fn sources(op: &mut Op, mut each: impl FnMut(&mut u32)) {
-    match op {
-        Op::Garbler { .. } | Op::Evaluator { .. } => {}
-        Op::Xor { from, .. } => from.iter_mut().for_each(each),
-        Op::And(and) => {
-            let And { left, right, plus, .. } = and;
-            left.iter_mut().chain(right).for_each(&mut each);
-            each(plus);
-        }
-        Op::Term(term) => {
-            each(&mut term.wire);
-            term.gate.iter_mut().for_each(each);
-        }
-    }
-}
-
-fn target(op: &mut Op) -> Option<&mut u32> {
-    match op {
-        Op::Garbler { to, .. } | Op::Evaluator { to, .. } | Op::Xor { to, .. } => Some(to),
-        Op::And(and) => Some(&mut and.to),
-        Op::Term(_) => None,
+        let rows: Vec<_> = rows.collect();
+        assert_eq!(rows, [(3, 2, 1 << 13, 1), (1, 1, 2, 1), (1, 2, 1 << 16, 7)]);
+        assert_eq!((program.terms(), program.ands(), program.constants[0]), (3, 0, 10));
+        assert_eq!(program.residue_bytes(), 3 * 2 + 1 + 2 + 2);
     }
 }

@@ -36,28 +36,38 @@ impl Session {
 
     /// Takes what a batch of this many groups needs.
     pub(crate) fn take(&mut self, program: &Program, groups: u64) -> Span<'_> {
-        let keys_per_group = program.hashes().div_ceil(Self::STEPS_PER_KEY) as u64;
-        let labels_per_group = program.shape.garbler.iter().map(|&bits| u64::from(bits)).sum();
         let (first_key, first_label) = (self.next_key, self.next_label);
+        let span = self.peek(program);
         let end = |first: u64, each: u64| groups.checked_mul(each).and_then(|count| first.checked_add(count));
-        let (Some(next_key), Some(next_label)) =
-            (end(first_key, keys_per_group), end(first_label, labels_per_group))
-        else {
-            unreachable!("a session does not outlive 2^64 keys")
+        let next = end(first_key, span.keys_per_group).zip(end(first_label, span.labels_per_group));
+        let Some((next_key, next_label)) = next else {
+            unreachable!("a session does not outlive 2^64 keys");
         };
         (self.next_key, self.next_label) = (next_key, next_label);
-        Span { session: self, first_key, first_label, keys_per_group, labels_per_group }
+        Span { first_key, first_label, ..self.peek(program) }
+    }
+
+    /// What the next batch would get, without taking it.
+    pub(crate) fn peek(&self, program: &Program) -> Span<'_> {
+        Span {
+            session: self,
+            first_key: self.next_key,
+            first_label: self.next_label,
+            keys_per_group: program.hashes().div_ceil(Self::STEPS_PER_KEY) as u64,
+            labels_per_group: program.shape.garbler.iter().map(|&bits| u64::from(bits)).sum(),
+        }
     }
 }
 
 impl Span<'_> {
-    /// The keys of one group: AES of their position under the session's seed, hence all different.
-    pub(crate) fn keys(&self, group: u64) -> Vec<u128> {
-        let first = self.first_key + group * self.keys_per_group;
-        let mut keys: Vec<_> = (first..first + self.keys_per_group).map(u128::from).collect();
-        self.session
-            .keys
-            .encrypt_blocks(Array::cast_slice_from_core_mut(bytemuck::cast_slice_mut(&mut keys)));
+    /// Keys of one group from its `first` on, as many as there are and as fit: AES of their position under the
+    /// session's seed, hence all different.
+    pub(crate) fn keys<'k>(&self, group: u64, first: usize, keys: &'k mut [u128]) -> &'k [u128] {
+        let start = self.first_key + group * self.keys_per_group;
+        let count = keys.len().min(self.keys_per_group as usize - first);
+        let keys = &mut keys[..count];
+        keys.iter_mut().zip(start + first as u64..).for_each(|(key, index)| *key = u128::from(index));
+        self.session.keys.encrypt_blocks(Array::cast_slice_from_core_mut(bytemuck::cast_slice_mut(keys)));
         keys
     }
 

@@ -8,17 +8,14 @@
 //! EC 1999). Compared with boolean gates that subtract a mask bit by bit, and an AND before, a row costs ⌈log2 m⌉ bits
 //! instead of a label.
 //!
-//! Hash: π(y) ⊕ y with y = σ(a) ⊕ b ⊕ tweak (σ(a) ⊕ tweak for one wire). Rows differ by σ(Δ), Δ and σ(Δ) ⊕ Δ, all
+//! Hash: π(y ⊕ tweak) ⊕ y with y = σ(a) ⊕ b, or σ(a) for one wire. Rows differ by σ(Δ), Δ and σ(Δ) ⊕ Δ, all
 //! unknown to the evaluator and non-zero since σ is an orthomorphism. 128 hash bits are scaled to a residue of at
 //! most 40 bits: distance from uniform below 2^-88.
 //!
 //! Constant time.
 
-use crate::kernel::{Kernel, LANES, Row, sigma, tweak};
+use crate::kernel::{Kernel, LANES, Lanes, Row, TermHashes};
 use crate::program::{Ring, TermOp};
-
-/// One number per lane.
-pub(crate) type Lanes = [u64; LANES];
 
 /// Where in the sequence of hashes an operation stands.
 pub(crate) struct Step<'a, K: Kernel> {
@@ -35,56 +32,42 @@ pub(crate) fn garble<K: Kernel>(
     delta: u128,
     rows: &[Row],
     term: &TermOp,
+    h: &mut TermHashes,
     sum: &mut Lanes,
     table: &mut [u8],
 ) {
-    let a = &rows[term.wire as usize].0;
-    let b = term.gate.map(|gate| &rows[gate as usize].0);
-    let mut h = [Row::ZERO; 4];
-    for lane in 0..LANES {
-        let zero = |label: u128| label ^ (label & 1).wrapping_neg() & delta; // the label with permute bit 0
-        let y = sigma(zero(a[lane])) ^ b.map_or(0, |b| zero(b[lane])) ^ tweak(lane, at.step);
-        h[0].0[lane] = y;
-        h[1].0[lane] = y ^ if b.is_some() { delta } else { sigma(delta) };
-        h[2].0[lane] = y ^ sigma(delta);
-        h[3].0[lane] = y ^ sigma(delta) ^ delta;
-    }
-    let (ring, weight) = (term.ring, term.weight);
-    let negated = term.negated.map(u64::from);
-    // The bit that a permute bit stands for.
-    let bit_a = |lane: usize, permute: u64| permute ^ (a[lane] as u64 & 1) ^ negated[0];
-    let mut value = [[0; LANES]; 4];
-    match b {
-        Some(b) => {
-            at.kernel.hash(at.key, &mut h);
-            let bit_b = |lane: usize, permute: u64| permute ^ (b[lane] as u64 & 1) ^ negated[1];
-            for (row, value) in value.iter_mut().enumerate() {
-                let (i, j) = (row as u64 >> 1, row as u64 & 1);
-                *value =
-                    core::array::from_fn(|lane| (bit_a(lane, i) & bit_b(lane, j)).wrapping_neg() & weight);
-            }
-        }
-        None => {
-            let mut pair = [h[0], h[1]];
-            at.kernel.hash(at.key, &mut pair);
-            [h[0], h[1]] = pair;
-            for (row, value) in value.iter_mut().enumerate().take(2) {
-                *value = core::array::from_fn(|lane| bit_a(lane, row as u64).wrapping_neg() & weight);
-            }
-        }
-    }
+    let (a, b) = (&rows[term.wire as usize], term.gate.map(|gate| &rows[gate as usize]));
+    at.kernel.garble_term(at.key, at.step, delta, a, b, h);
+    let ring = term.ring;
+    let (hash, value) = (ring.scale(h, 0), plaintext(term, h, 0));
     let mut mu = [0; LANES];
     for lane in 0..LANES {
-        mu[lane] = ring.sub(ring.scale(h[0].0[lane]), value[0][lane]);
+        mu[lane] = ring.sub(hash[lane], value[lane]);
         sum[lane] = ring.add_shifted(sum[lane], mu[lane]);
     }
-    for (row, bytes) in table.chunks_exact_mut(LANES * ring.bytes).enumerate().take(term.rows()) {
-        let hidden = |lane: usize| {
-            let plain = ring.add(value[row + 1][lane], mu[lane]);
-            ring.sub(plain, ring.scale(h[row + 1].0[lane]))
-        };
-        put(&core::array::from_fn(hidden), ring.bytes, bytes);
+    for (row, bytes) in table.chunks_exact_mut(LANES * ring.bytes).enumerate() {
+        let (hash, value) = (ring.scale(h, row + 1), plaintext(term, h, row as u64 + 1));
+        let mut hidden = [0; LANES];
+        for lane in 0..LANES {
+            hidden[lane] = ring.sub(ring.add(value[lane], mu[lane]), hash[lane]);
+        }
+        put(&hidden, bytes);
     }
+}
+
+/// weight · (a ∧ b) where the labels' permute bits are those of row `row`.
+#[inline(always)]
+fn plaintext(term: &TermOp, h: &TermHashes, row: u64) -> Lanes {
+    let one = term.gate.is_none();
+    let (i, j) = if one { (row, 0) } else { (row >> 1, row & 1) };
+    // A zero label's own permute bit is that of the value 0.
+    let (i, j) = (i ^ u64::from(term.negated[0]), j ^ u64::from(term.negated[1]));
+    let mut value = [0; LANES];
+    for ((value, a), b) in value.iter_mut().zip(&h.a).zip(&h.b) {
+        let b = if one { 1 } else { b ^ j };
+        *value = ((a ^ i) & b & 1).wrapping_neg() & term.weight;
+    }
+    value
 }
 
 /// Evaluates one term: adds the evaluator's share to `sum`. False if a row of the peer's is not reduced.
@@ -93,42 +76,54 @@ pub(crate) fn evaluate<K: Kernel>(
     at: Step<'_, K>,
     rows: &[Row],
     term: &TermOp,
+    h: &mut TermHashes,
     sum: &mut Lanes,
     table: &[u8],
 ) -> bool {
-    let a = &rows[term.wire as usize].0;
-    let b = term.gate.map(|gate| &rows[gate as usize].0);
-    let y = |lane| sigma(a[lane]) ^ b.map_or(0, |b| b[lane]) ^ tweak(lane, at.step);
-    let mut h = [Row(core::array::from_fn(y))];
-    at.kernel.hash(at.key, &mut h);
+    let (a, b) = (&rows[term.wire as usize], term.gate.map(|gate| &rows[gate as usize]));
+    at.kernel.evaluate_term(at.key, at.step, a, b, h);
     let ring = term.ring;
-    let mut hidden = [[0; LANES]; 3];
-    let mut reduced = true;
-    for (row, bytes) in table.chunks_exact(LANES * ring.bytes).enumerate().take(term.rows()) {
-        hidden[row] = get(ring.bytes, bytes);
-        reduced &= hidden[row].iter().all(|&value| value < ring.modulus);
+    let mut share = ring.scale(h, 0);
+    let mut permute = [0; LANES];
+    for ((permute, a), second) in permute.iter_mut().zip(&h.a).zip(&h.b) {
+        *permute = if b.is_some() { (a & 1) << 1 | second & 1 } else { a & 1 };
+    }
+    let mut largest = 0;
+    for (row, bytes) in table.chunks_exact(LANES * ring.bytes).enumerate() {
+        let hidden = get(bytes);
+        for lane in 0..LANES {
+            largest = largest.max(hidden[lane]);
+            let pick = u64::from(permute[lane] == row as u64 + 1).wrapping_neg() & hidden[lane];
+            share[lane] = ring.add(share[lane], pick);
+        }
     }
     for lane in 0..LANES {
-        let row = match b {
-            Some(b) => (a[lane] & 1) << 1 | b[lane] & 1,
-            None => a[lane] & 1,
-        };
-        let pick = |r: u128| (u64::from(row == r)).wrapping_neg() & hidden[r as usize - 1][lane];
-        let share = ring.add(pick(1) | pick(2) | pick(3), ring.scale(h[0].0[lane]));
-        sum[lane] = ring.add_shifted(sum[lane], share);
+        sum[lane] = ring.add_shifted(sum[lane], share[lane]);
     }
-    reduced
+    largest < ring.modulus
 }
 
 impl Ring {
-    /// The hash as a residue.
+    /// Hashes as residues: each as a fraction of 2^128, times the modulus.
     #[inline(always)]
-    fn scale(self, hash: u128) -> u64 {
-        if self.modulus.is_power_of_two() {
-            return hash as u64 & (self.modulus - 1);
+    fn scale(self, h: &TermHashes, row: usize) -> Lanes {
+        let (m, low, high) = (self.modulus, &h.low[row], &h.high[row]);
+        let mut residues = [0; LANES];
+        for lane in 0..LANES {
+            residues[lane] = if m.is_power_of_two() {
+                low[lane] & (m - 1)
+            } else if m >> 32 == 0 {
+                // Four limbs of 32 bits; vectors have such products.
+                let carry = ((low[lane] & 0xffff_ffff) * m) >> 32;
+                let carry = ((low[lane] >> 32) * m + carry) >> 32;
+                let carry = ((high[lane] & 0xffff_ffff) * m + carry) >> 32;
+                ((high[lane] >> 32) * m + carry) >> 32
+            } else {
+                let (low, high, m) = (u128::from(low[lane]), u128::from(high[lane]), u128::from(m));
+                ((high * m + ((low * m) >> 64)) >> 64) as u64
+            };
         }
-        let m = u128::from(self.modulus);
-        (((hash >> 64) * m + ((u128::from(hash as u64) * m) >> 64)) >> 64) as u64
+        residues
     }
 
     #[inline(always)]
@@ -151,43 +146,24 @@ impl Ring {
     }
 }
 
-/// Writes the low `bytes` bytes of every lane.
+/// Writes the low bytes of all lanes, then the next bytes, as many as `out` takes.
 #[inline(always)]
-pub(crate) fn put(values: &Lanes, bytes: usize, out: &mut [u8]) {
-    match bytes {
-        1 => put_exact::<1>(values, out),
-        2 => put_exact::<2>(values, out),
-        3 => put_exact::<3>(values, out),
-        4 => put_exact::<4>(values, out),
-        _ => put_exact::<5>(values, out),
-    }
-}
-
-#[inline(always)]
-fn put_exact<const BYTES: usize>(values: &Lanes, out: &mut [u8]) {
-    for (value, out) in values.iter().zip(out.as_chunks_mut::<BYTES>().0) {
-        out.copy_from_slice(&value.to_le_bytes()[..BYTES]);
+pub(crate) fn put(values: &Lanes, out: &mut [u8]) {
+    for (position, plane) in out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+        for lane in 0..LANES {
+            plane[lane] = (values[lane] >> (8 * position)) as u8;
+        }
     }
 }
 
 /// Reads what [`put`] wrote.
 #[inline(always)]
-pub(crate) fn get(bytes: usize, from: &[u8]) -> Lanes {
-    match bytes {
-        1 => get_exact::<1>(from),
-        2 => get_exact::<2>(from),
-        3 => get_exact::<3>(from),
-        4 => get_exact::<4>(from),
-        _ => get_exact::<5>(from),
+pub(crate) fn get(from: &[u8]) -> Lanes {
+    let mut values = [0; LANES];
+    for (position, plane) in from.as_chunks::<LANES>().0.iter().enumerate() {
+        for lane in 0..LANES {
+            values[lane] |= u64::from(plane[lane]) << (8 * position);
+        }
     }
-}
-
-#[inline(always)]
-fn get_exact<const BYTES: usize>(from: &[u8]) -> Lanes {
-    let from = &from.as_chunks::<BYTES>().0[..LANES];
-    core::array::from_fn(|lane| {
-        let mut value = [0; 8];
-        value[..BYTES].copy_from_slice(&from[lane]);
-        u64::from_le_bytes(value)
-    })
+    values
 }

@@ -112,3 +112,81 @@ pub fn sub_mod<G: Gates>(g: &mut G, a: &[G::Wire], b: &[G::Wire], m: u64) -> Wor
     let m: Vec<_> = (0..a.len()).map(|i| if m >> i & 1 == 1 { borrow } else { zero }).collect();
     add(g, &difference, &m)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gates::Clear;
+
+    /// All pairs of numbers of `bits` bits, as planes for [`Clear`], in batches of 64.
+    fn exhaust(bits: usize, check: impl Fn(&[u64], &[u64], &dyn Fn(&[u64], usize) -> u64, &[(u64, u64)])) {
+        let pairs: Vec<_> = (0..1u64 << (2 * bits)).map(|i| (i >> bits, i & ((1 << bits) - 1))).collect();
+        for pairs in pairs.chunks(64) {
+            let planes = |number: &dyn Fn(&(u64, u64)) -> u64| -> Vec<u64> {
+                let plane = |bit: usize| {
+                    pairs
+                        .iter()
+                        .enumerate()
+                        .fold(0, |plane, (lane, pair)| plane | (number(pair) >> bit & 1) << lane)
+                };
+                (0..bits).map(plane).collect()
+            };
+            let read = |word: &[u64], lane: usize| {
+                word.iter().enumerate().fold(0, |number, (bit, plane)| number | (plane >> lane & 1) << bit)
+            };
+            check(&planes(&|pair| pair.0), &planes(&|pair| pair.1), &read, pairs);
+        }
+    }
+
+    #[test]
+    fn words_are_numbers() {
+        for bits in 1..=5 {
+            let all = (1u64 << bits) - 1;
+            exhaust(bits, |x, y, read, pairs| {
+                let g = &mut Clear;
+                let (sum, carry) = add_with_carry(g, x, y, 0);
+                let (difference, no_borrow) = sub(g, x, y);
+                let (modular, larger, picked) = (add(g, x, y), max(g, x, y), mux(g, x[0], x, y));
+                let (masked, either, least) = (mask(g, x[0], y), or(g, x[0], y[0]), at_least(g, x, y));
+                for (lane, &(a, b)) in pairs.iter().enumerate() {
+                    let bit = |plane: u64| plane >> lane & 1;
+                    assert_eq!(read(&sum, lane) + (bit(carry) << bits), a + b);
+                    assert_eq!(read(&modular, lane), (a + b) & all);
+                    assert_eq!(
+                        (read(&difference, lane), bit(no_borrow)),
+                        (a.wrapping_sub(b) & all, u64::from(a >= b))
+                    );
+                    assert_eq!((read(&larger, lane), bit(least)), (a.max(b), u64::from(a >= b)));
+                    assert_eq!(read(&picked, lane), if a & 1 == 1 { a } else { b });
+                    assert_eq!(
+                        (read(&masked, lane), bit(either)),
+                        (if a & 1 == 1 { b } else { 0 }, (a | b) & 1)
+                    );
+                }
+                for bound in 0..=all + 2 {
+                    let least = at_least_constant(g, x, bound);
+                    assert!(
+                        pairs
+                            .iter()
+                            .enumerate()
+                            .all(|(lane, pair)| least >> lane & 1 == u64::from(pair.0 >= bound))
+                    );
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn words_are_residues() {
+        for m in 2..=31u64 {
+            let bits = 64 - (m - 1).leading_zeros() as usize;
+            exhaust(bits, |x, y, read, pairs| {
+                let (sum, difference) = (add_mod(&mut Clear, x, y, m), sub_mod(&mut Clear, x, y, m));
+                for (lane, &(a, b)) in pairs.iter().enumerate().filter(|(_, (a, b))| *a < m && *b < m) {
+                    assert_eq!(read(&sum, lane), (a + b) % m, "{a} + {b} mod {m}");
+                    assert_eq!(read(&difference, lane), (a + m - b) % m, "{a} - {b} mod {m}");
+                }
+            });
+        }
+    }
+}

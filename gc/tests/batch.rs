@@ -5,7 +5,7 @@ mod common;
 
 use common::{Session, inputs, session, slices};
 use gc::circuits::{ArgMax, MaxPool, Relu, Threshold, Truncate};
-use gc::{Circuit, OutputKind, Reveal};
+use gc::{Circuit, Gates, Output, OutputKind, Reveal, Shape, Sum, Term, Word};
 use ntt::Modulus;
 use prg::{Prg, Seed};
 
@@ -63,4 +63,62 @@ fn batches_of_any_size_equal_the_clear_circuit() {
 fn a_large_circuit_streams() {
     let m = Modulus::pow2(16).unwrap();
     check(&mut session(2), &ArgMax { m_in: m, classes: 256 }, m.value(), 70, Reveal::ToGarbler);
+}
+
+/// Gates, outputs and terms drawn from a seed: what no author of circuits would write.
+struct Random {
+    seed: u8,
+    m: Modulus,
+}
+
+impl Circuit for Random {
+    fn shape(&self) -> Shape {
+        let outputs = vec![
+            OutputKind::Bits(9),
+            OutputKind::Share(self.m),
+            OutputKind::Bits(1),
+            OutputKind::Share(self.m),
+        ];
+        Shape { garbler_inputs: 2, garbler: vec![5, 3], evaluator: vec![4, 6], outputs }
+    }
+
+    fn run<G: Gates>(&self, g: &mut G, a: &[Word<G>], b: &[Word<G>]) -> Vec<Output<G::Wire>> {
+        let mut prg = Prg::new(&Seed::from_bytes([self.seed; 16]));
+        let mut wires: Vec<_> = a.iter().chain(b).flatten().copied().collect();
+        wires.extend([g.constant(false), g.constant(true)]);
+        for _ in 0..90 {
+            // Mostly recent wires: chains as well as wide sharing.
+            let mut pick = || wires[wires.len() - 1 - (prg.next_u64() % wires.len().min(20) as u64) as usize];
+            let (x, y) = (pick(), pick());
+            let next = match prg.next_u64() % 8 {
+                0..4 => g.xor(x, y),
+                4..7 => g.and(x, y),
+                _ => g.not(x),
+            };
+            wires.push(next);
+        }
+        let mut pick = || wires[(prg.next_u64() % wires.len() as u64) as usize];
+        let mut bits = |n: usize| Output::Bits((0..n).map(|_| pick()).collect());
+        let (nine, one) = (bits(9), bits(1));
+        let mut sum = |n: usize| {
+            let mut term = || {
+                let weight = (prg.next_u64() % self.m.value()) & (u64::MAX << (prg.next_u64() % 20));
+                let mut pick = || wires[(prg.next_u64() % wires.len() as u64) as usize];
+                let (wire, gate) = (pick(), pick());
+                Term { weight, wire, gate: prg.next_u64().is_multiple_of(2).then_some(gate) }
+            };
+            Output::Share(Sum { terms: (0..n).map(|_| term()).collect(), constant: self.m.value() - 1 })
+        };
+        vec![nine, sum(12), one, sum(1)]
+    }
+}
+
+#[test]
+fn random_circuits_equal_the_clear_circuit() {
+    let mut session = session(3);
+    for seed in 0..60 {
+        let m = moduli()[usize::from(seed % 3)];
+        let reveal = if seed % 2 == 0 { Reveal::ToEvaluator } else { Reveal::ToGarbler };
+        check(&mut session, &Random { seed, m }, 8, 40, reveal);
+    }
 }

@@ -26,3 +26,22 @@ mod reshare;
 pub use readout::{ArgMax, Threshold};
 pub use reconstruct::range;
 pub use reshare::{MaxPool, Relu, Truncate};
+
+use std::ops::Range;
+
+/// The winner of a knock-out among numbered players, who are made when they are due, so that few are there at once;
+/// `play` gets the one of lower number first.
+fn tournament<S, T>(
+    state: &mut S,
+    players: Range<usize>,
+    make: &impl Fn(&mut S, usize) -> T,
+    play: &impl Fn(&mut S, T, T) -> T,
+) -> T {
+    if players.len() == 1 {
+        return make(state, players.start);
+    }
+    let middle = players.start + players.len().next_power_of_two() / 2;
+    let first = tournament(state, players.start..middle, make, play);
+    let second = tournament(state, middle..players.end, make, play);
+    play(state, first, second)
+}

@@ -1,6 +1,7 @@
 //! Circuits whose result one party learns: argmax over classes, threshold of one score. No score is revealed.
 
 use super::reconstruct::Reconstruct;
+use super::tournament;
 use crate::circuit::{Circuit, Output, OutputKind, Shape};
 use crate::gates::{Gates, Word};
 use crate::word;
@@ -52,21 +53,16 @@ impl Circuit for ArgMax {
     fn run<G: Gates>(&self, g: &mut G, garbler: &[Word<G>], evaluator: &[Word<G>]) -> Vec<Output<G::Wire>> {
         let reconstruct = Reconstruct::new(self.m_in, 0);
         let bits = self.bits() as usize;
-        let mut players = Vec::with_capacity(self.classes);
-        for (class, (a, b)) in garbler.chunks_exact(garbler.len() / self.classes).zip(evaluator).enumerate() {
-            players.push((reconstruct.high(g, a, b), word::constant(g, class as u64, bits)));
-        }
-        while players.len() > 1 {
-            let play = |pair: &[(Word<G>, Word<G>)]| match pair {
-                [(a, i), (b, j)] => {
-                    let keep = word::at_least(g, a, b);
-                    (word::mux(g, keep, a, b), word::mux(g, keep, i, j))
-                }
-                other => other[0].clone(),
-            };
-            players = players.chunks(2).map(play).collect();
-        }
-        players.into_iter().map(|(_, index)| Output::Bits(index)).collect()
+        let each = garbler.len() / self.classes;
+        let make = |g: &mut G, class: usize| {
+            let number = reconstruct.high(g, &garbler[class * each..][..each], &evaluator[class]);
+            (number, word::constant(g, class as u64, bits))
+        };
+        let play = |g: &mut G, (a, i): (Word<G>, Word<G>), (b, j): (Word<G>, Word<G>)| {
+            let keep = word::at_least(g, &a, &b);
+            (word::mux(g, keep, &a, &b), word::mux(g, keep, &i, &j))
+        };
+        vec![Output::Bits(tournament(g, 0..self.classes, &make, &play).1)]
     }
 }
 

@@ -4,6 +4,7 @@
 //! garbler nothing, r being its share of y.
 
 use super::reconstruct::Reconstruct;
+use super::tournament;
 use crate::circuit::{Circuit, Output, OutputKind, Shape, Sum, Term};
 use crate::gates::{Gates, Word};
 use crate::word;
@@ -95,16 +96,9 @@ impl Circuit for MaxPool {
     fn run<G: Gates>(&self, g: &mut G, garbler: &[Word<G>], evaluator: &[Word<G>]) -> Vec<Output<G::Wire>> {
         let reconstruct = Reconstruct::new(self.m_in, self.shift);
         let each = reconstruct.garbler_widths().len();
-        let shares = garbler.chunks_exact(each).zip(evaluator);
-        let mut players: Vec<_> = shares.map(|(a, b)| reconstruct.high(g, a, b)).collect();
-        while players.len() > 1 {
-            let play = |pair: &[Word<G>]| match pair {
-                [a, b] => word::max(g, a, b),
-                other => other.concat(),
-            };
-            players = players.chunks(2).map(play).collect();
-        }
-        let (high, bias) = (players.concat(), reconstruct.bias());
+        let make = |g: &mut G, i: usize| reconstruct.high(g, &garbler[i * each..][..each], &evaluator[i]);
+        let play = |g: &mut G, a: Word<G>, b: Word<G>| word::max(g, &a, &b);
+        let (high, bias) = (tournament(g, 0..self.window, &make, &play), reconstruct.bias());
         vec![Output::Share(if self.relu {
             positive(g, &high, bias, self.m_out)
         } else {

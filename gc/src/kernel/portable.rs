@@ -1,6 +1,7 @@
 //! The kernel for any machine: AES by the `aes` crate, which picks the best instructions it finds.
 
-use super::{AND_BYTES, Kernel, LANES, Row, sigma, tweak};
+use super::{AND_BYTES, Kernel, LANES, Row, TermHashes, sigma, tweak};
+use crate::group::LaneBits;
 use crate::program::And;
 use aes::Aes128Enc;
 use aes::cipher::{Array, BlockCipherEncrypt, KeyInit};
@@ -12,17 +13,9 @@ pub(crate) struct Portable;
 impl Kernel for Portable {
     type Key = Aes128Enc;
 
-    fn key(self, key: u128) -> Aes128Enc {
-        Aes128Enc::new(&Array(key.to_le_bytes()))
-    }
-
-    #[inline(always)]
-    fn hash<const N: usize>(self, key: &Aes128Enc, rows: &mut [Row; N]) {
-        let input = *rows;
-        key.encrypt_blocks(Array::cast_slice_from_core_mut(bytemuck::cast_slice_mut(rows)));
-        for (row, input) in rows.iter_mut().zip(&input) {
-            row.0.iter_mut().zip(&input.0).for_each(|(y, x)| *y ^= x);
-        }
+    fn expand(self, keys: &[u128], out: &mut Vec<Aes128Enc>) {
+        out.clear();
+        out.extend(keys.iter().map(|key| Aes128Enc::new(&Array(key.to_le_bytes()))));
     }
 
     #[inline(always)]
@@ -33,18 +26,25 @@ impl Kernel for Portable {
     }
 
     #[inline(always)]
-    fn garble(self, key: &Aes128Enc, step: u64, delta: u128, rows: &mut [Row], and: &And, table: &mut [u8]) {
+    fn garble(
+        self,
+        key: &Aes128Enc,
+        step: u64,
+        delta: u128,
+        rows: &mut [Row],
+        and: &And,
+        table: &mut [u8; AND_BYTES],
+    ) {
         let [a, b] = operands(rows, and, delta);
-        let mut h = [Row::ZERO; 4];
         let sigma_delta = sigma(delta);
+        let mut y = [Row::ZERO; 4];
         for lane in 0..LANES {
-            h[0].0[lane] = sigma(a.0[lane]) ^ tweak(lane, step);
-            h[1].0[lane] = h[0].0[lane] ^ sigma_delta;
-            h[2].0[lane] = sigma(b.0[lane]) ^ tweak(lane, step + 1);
-            h[3].0[lane] = h[2].0[lane] ^ sigma_delta;
+            let (a, b) = (sigma(a.0[lane]), sigma(b.0[lane]));
+            [y[0].0[lane], y[1].0[lane]] = [a, a ^ sigma_delta];
+            [y[2].0[lane], y[3].0[lane]] = [b, b ^ sigma_delta];
         }
-        self.hash(key, &mut h);
-        let (to_garbler, to_evaluator) = table[..AND_BYTES].split_at_mut(size_of::<Row>());
+        let h = hash(key, &y, [step, step, step + 1, step + 1]);
+        let (to_garbler, to_evaluator) = table.split_at_mut(size_of::<Row>());
         let tables = to_garbler.as_chunks_mut::<16>().0.iter_mut().zip(to_evaluator.as_chunks_mut::<16>().0);
         for (lane, (tg, te)) in tables.enumerate() {
             let (a, b) = (a.0[lane], b.0[lane]);
@@ -59,15 +59,11 @@ impl Kernel for Portable {
     }
 
     #[inline(always)]
-    fn evaluate(self, key: &Aes128Enc, step: u64, rows: &mut [Row], and: &And, table: &[u8]) {
+    fn evaluate(self, key: &Aes128Enc, step: u64, rows: &mut [Row], and: &And, table: &[u8; AND_BYTES]) {
         let [a, b] = operands(rows, and, 0);
-        let mut h = [Row::ZERO; 2];
-        for lane in 0..LANES {
-            h[0].0[lane] = sigma(a.0[lane]) ^ tweak(lane, step);
-            h[1].0[lane] = sigma(b.0[lane]) ^ tweak(lane, step + 1);
-        }
-        self.hash(key, &mut h);
-        let (from_garbler, from_evaluator) = table[..AND_BYTES].split_at(size_of::<Row>());
+        let y = [&a, &b].map(|row| Row(core::array::from_fn(|lane| sigma(row.0[lane]))));
+        let h = hash(key, &y, [step, step + 1]);
+        let (from_garbler, from_evaluator) = table.split_at(size_of::<Row>());
         let tables = from_garbler.as_chunks::<16>().0.iter().zip(from_evaluator.as_chunks::<16>().0);
         for (lane, (g, e)) in tables.enumerate() {
             let (a, b) = (a.0[lane], b.0[lane]);
@@ -76,6 +72,65 @@ impl Kernel for Portable {
             rows[and.to as usize].0[lane] = wg ^ we ^ rows[and.plus as usize].0[lane];
         }
     }
+
+    fn input(self, key: &Aes128Enc, index: u64, bits: LaneBits, delta: u128, row: &mut Row) {
+        let [labels] = encrypt(key, [Row(core::array::from_fn(|lane| u128::from(index) ^ tweak(lane, 0)))]);
+        let flip = |lane: usize| u128::from(bits >> lane & 1).wrapping_neg() & delta;
+        *row = Row(core::array::from_fn(|lane| labels.0[lane] ^ flip(lane)));
+    }
+
+    fn garble_term(
+        self,
+        key: &Aes128Enc,
+        step: u64,
+        delta: u128,
+        a: &Row,
+        b: Option<&Row>,
+        out: &mut TermHashes,
+    ) {
+        let zero = |label: u128| label ^ (label & 1).wrapping_neg() & delta;
+        let (sigma_delta, second) = (sigma(delta), if b.is_some() { delta } else { sigma(delta) });
+        let mut y = [Row::ZERO; 4];
+        for lane in 0..LANES {
+            let first = sigma(zero(a.0[lane])) ^ b.map_or(0, |b| zero(b.0[lane]));
+            let rows = [first, first ^ second, first ^ sigma_delta, first ^ sigma_delta ^ delta];
+            y.iter_mut().zip(rows).for_each(|(row, y)| row.0[lane] = y);
+        }
+        store(&hash(key, &y, [step; 4]), a, b, out);
+    }
+
+    fn evaluate_term(self, key: &Aes128Enc, step: u64, a: &Row, b: Option<&Row>, out: &mut TermHashes) {
+        let y = |lane: usize| sigma(a.0[lane]) ^ b.map_or(0, |b| b.0[lane]);
+        store(&hash(key, &[Row(core::array::from_fn(y))], [step]), a, b, out);
+    }
+}
+
+fn store(hashes: &[Row], a: &Row, b: Option<&Row>, out: &mut TermHashes) {
+    for (row, hashes) in hashes.iter().enumerate() {
+        out.low[row] = hashes.0.map(|hash| hash as u64);
+        out.high[row] = hashes.0.map(|hash| (hash >> 64) as u64);
+    }
+    out.a = a.0.map(|label| label as u64);
+    out.b = b.map_or(out.b, |b| b.0.map(|label| label as u64));
+}
+
+/// π(y ⊕ tweak) ⊕ y, each row with its step.
+fn hash<const N: usize>(key: &Aes128Enc, y: &[Row; N], steps: [u64; N]) -> [Row; N] {
+    let mut tweaked = *y;
+    for (row, step) in tweaked.iter_mut().zip(steps) {
+        row.0.iter_mut().enumerate().for_each(|(lane, y)| *y ^= tweak(lane, step));
+    }
+    let mut h = encrypt(key, tweaked);
+    for (h, y) in h.iter_mut().zip(y) {
+        h.0.iter_mut().zip(&y.0).for_each(|(h, y)| *h ^= y);
+    }
+    h
+}
+
+/// π.
+fn encrypt<const N: usize>(key: &Aes128Enc, mut rows: [Row; N]) -> [Row; N] {
+    key.encrypt_blocks(Array::cast_slice_from_core_mut(bytemuck::cast_slice_mut(&mut rows)));
+    rows
 }
 
 /// The two inputs of an AND; a negated wire's zero label is the other label of the wire.
