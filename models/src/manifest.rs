@@ -37,6 +37,15 @@ pub struct Label {
     pub grey: u8,
 }
 
+impl Label {
+    /// `count` labels, at least two, with numbers for names and evenly spread grey values.
+    pub fn numbered(count: usize) -> Vec<Self> {
+        let count = count.max(2);
+        let grey = |index: usize| u8::try_from(index * 255 / (count - 1)).unwrap_or(u8::MAX);
+        (0..count).map(|index| Self { name: format!("label {index}"), grey: grey(index) }).collect()
+    }
+}
+
 /// Everything about a quantised network that both parties know. Alice gets this and never the weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {

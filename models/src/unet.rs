@@ -153,17 +153,12 @@ impl UNet {
     }
 
     fn with_weights(&self, graph: Graph, weights: BTreeMap<NodeId, FloatLayer>) -> FloatModel {
-        let count = self.labels.max(2);
-        let label = |index: usize| Label {
-            name: format!("label {index}"),
-            grey: u8::try_from(index * 255 / (count - 1)).unwrap_or(u8::MAX),
-        };
         let channels: Vec<String> = self.channels.iter().map(ToString::to_string).collect();
         FloatModel {
             name: format!("unet-{}d-{}", self.rank, channels.join("-")),
             graph,
             weights,
-            labels: (0..count).map(label).collect(),
+            labels: Label::numbered(self.labels),
             preprocessing: serde_json::Value::Null,
         }
     }

@@ -7,7 +7,8 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail loudly")]
 
 use models::onnx::{ImportOptions, OnnxError, import, import_bytes};
-use models::{FloatModel, Op, Window};
+use models::quantise::{QuantiseOptions, calibrate, quantise};
+use models::{FloatModel, Op, Window, reference};
 use ndarray::Array4;
 use safetensors::SafeTensors;
 use std::path::{Path, PathBuf};
@@ -66,6 +67,50 @@ fn layers_equal_onnx_runtime() {
     assert_eq!(nodes("chain_1d", &[11]), ("input conv relu conv argmax".into(), 4));
 }
 
+/// Compares every value of the network quantised for 32-bit shares with ONNX Runtime's; returns the worst root mean
+/// square error relative to the value's own.
+fn compare_quantised(model: &FloatModel, values: &Path) -> f64 {
+    let bytes = std::fs::read(values).unwrap();
+    let stored_values = SafeTensors::deserialize(&bytes).unwrap();
+    let image = stored(&stored_values, "input", model.graph.node(0).shape.to_array()).unwrap();
+    let calibration = calibrate(model, [&image]).unwrap();
+    let options = QuantiseOptions { share_bits: 32, weight_bits: 14, ..QuantiseOptions::default() };
+    let (quantised, _) = quantise(model, &calibration, &options).unwrap();
+    quantised.validate().unwrap();
+    let manifest = &quantised.manifest;
+    let integers = reference::run_all(&quantised, &manifest.quantise_input(&image)).unwrap();
+    reference::check_ranges(&quantised, &integers).unwrap();
+    let mut worst = 0.0_f64;
+    for ((node, edge), found) in manifest.graph.nodes().iter().zip(&manifest.edges).zip(&integers) {
+        let name = node.name.split(".truncate").next().and_then(|name| name.split(".raise").next()).unwrap();
+        let Some(expected) = stored(&stored_values, name, node.shape.to_array()) else { continue };
+        if node.op.is_readout() {
+            continue;
+        }
+        let error: f64 =
+            expected.iter().zip(found).map(|(&a, &b)| (f64::from(a) - edge.to_real(b)).powi(2)).sum();
+        let energy: f64 = expected.iter().map(|&a| f64::from(a).powi(2)).sum();
+        worst = worst.max((error / energy).sqrt());
+    }
+    worst
+}
+
+/// The stated bounds: how far any layer's integers at 32 bits are off ONNX Runtime's floats, root mean square. Half the
+/// bits are left before a square, and a deep network adds up what its layers round.
+const SMALL_AT_32_BITS: f64 = 0.001;
+const TRAINED_AT_32_BITS: f64 = 0.005;
+const TRAINED_SQUARES_AT_32_BITS: f64 = 0.03;
+
+#[test]
+fn integers_at_32_bits_follow_onnx_runtime() {
+    for (name, extents) in [("unet_2d", &[][..]), ("odd_3d", &[]), ("chain_1d", &[11])] {
+        let model = import(&data(&format!("{name}.onnx")), &shape(extents)).unwrap();
+        let worst = compare_quantised(&model, &data(&format!("{name}.safetensors")));
+        println!("{name}: integers within {:.3}% of ONNX Runtime", 100.0 * worst);
+        assert!(worst > 0.0 && worst <= SMALL_AT_32_BITS, "{name}: {worst}");
+    }
+}
+
 #[test]
 fn trained_models_equal_onnx_runtime() {
     let shared = std::env::var_os("BUNET_SHARED")
@@ -80,6 +125,11 @@ fn trained_models_equal_onnx_runtime() {
                 let compared = compare(&model, &values);
                 println!("{name}: {compared} layers equal ONNX Runtime");
                 assert_eq!(compared, model.graph.nodes().len() - 1);
+                let worst = compare_quantised(&model, &values);
+                println!("{name}: integers at 32 bits within {:.3}% of ONNX Runtime", 100.0 * worst);
+                let squares = model.graph.nodes().iter().any(|node| node.op == Op::Square);
+                let bound = if squares { TRAINED_SQUARES_AT_32_BITS } else { TRAINED_AT_32_BITS };
+                assert!(worst <= bound, "{name}: {worst}");
             }
             None => println!("skipped: {} or its values in $BUNET_ORT are absent", model.display()),
         }

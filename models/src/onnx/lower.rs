@@ -314,17 +314,11 @@ impl<'a> Importer<'a> {
         let weights =
             self.weights.into_iter().filter_map(|(id, layer)| Some((*moved.get(&id)?, layer))).collect();
         let scores = graph.node(graph.node(graph.output()).inputs[0]).shape.channels;
-        let labels = default_labels(scores.max(2));
+        let labels = Label::numbered(scores);
         let model = FloatModel { name, graph, weights, labels, preprocessing: serde_json::Value::Null };
         model.check().map_err(|source| OnnxError::Weights { file: self.file.into(), source })?;
         Ok(model)
     }
-}
-
-/// Labels with numbers for names and evenly spread grey values.
-fn default_labels(count: usize) -> Vec<Label> {
-    let grey = |index: usize| u8::try_from(index * 255 / (count - 1)).unwrap_or(u8::MAX);
-    (0..count).map(|index| Label { name: format!("label {index}"), grey: grey(index) }).collect()
 }
 
 fn keeps_shape(operator: &str) -> bool {

@@ -1,0 +1,43 @@
+//! The bundles that ship with the project, on the scans that ship with it.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail loudly")]
+
+use imaging::{LabelGreys, Preprocessing, Scan, prepare, read_labels, score};
+use models::{bundle, reference};
+use std::path::{Path, PathBuf};
+
+fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../data").join(name)
+}
+
+/// Dice per label of a shipped bundle on a shipped scan, every value within its proved range.
+fn dice(model: &str, image: &str, label: &str) -> Vec<f64> {
+    let model = bundle::load(&data(&format!("models/{model}.bunet"))).unwrap();
+    let manifest = &model.manifest;
+    let preprocessing: Preprocessing = serde_json::from_value(manifest.preprocessing.clone()).unwrap();
+    let scan = Scan::read(data(image)).unwrap();
+    let prepared = prepare(&scan, &preprocessing, manifest.graph.node(0).shape.dims).unwrap();
+    let input = manifest.quantise_input(&prepared.input(0));
+    let labels = reference::run_checked(&model, &input).unwrap();
+    let found = prepared.restore(&[labels]).unwrap();
+    let greys = LabelGreys::new(manifest.labels.iter().map(|label| label.grey).collect()).unwrap();
+    let truth = read_labels(data(label), &greys).unwrap();
+    let scores = score(found.view(), truth.view(), manifest.labels.len() as u8);
+    scores.iter().map(|score| score.dice.unwrap()).collect()
+}
+
+#[test]
+fn em_bundles_find_membranes() {
+    for model in ["em_relu", "em_hybrid"] {
+        let dice = dice(model, "em_slice26_image.png", "em_slice26_label.png");
+        println!("{model}: {dice:.4?}");
+        assert!(dice[0] > 0.7 && dice[1] > 0.92, "{model}: {dice:?}");
+    }
+}
+
+#[test]
+fn the_hippocampus_bundle_finds_both_parts() {
+    let dice = dice("hip_relu", "hippocampus_003.nii.gz", "hippocampus_003_label.nii.gz");
+    println!("hip_relu: {dice:.4?}");
+    assert!(dice[1] > 0.8 && dice[2] > 0.8, "{dice:?}");
+}
