@@ -3,7 +3,7 @@
 //! ```text
 //!   garbler                                        evaluator
 //!   set-up: Δ (lsb 1)
-//!                       <--base OTs (Δ)-->         both: session seed
+//!                       <--COT set-up (Δ)-->       both: session seed
 //!   batch, per chunk:
 //!                       <--COT message----         choice bits = input bits
 //!   zero labels                                    active labels
@@ -26,7 +26,7 @@ use crate::packing;
 use crate::program::Program;
 use crate::session::Session;
 use channels::{Channel, Rx, Tx};
-use ot::{CotReceiver, CotSender};
+use ot::{CotReceive, CotReceiver, CotSend, CotSender, SilentReceiver, SilentSender};
 use prg::Prg;
 use rayon::prelude::*;
 use std::sync::mpsc;
@@ -48,25 +48,44 @@ pub enum Reveal {
 pub struct Garbler {
     delta: Zeroizing<u128>,
     session: Session,
-    cot: CotSender,
+    cot: Box<dyn CotSend + Send>,
     isa: Isa,
 }
 
 /// The party that evaluates.
 pub struct Evaluator {
     session: Session,
-    cot: CotReceiver,
+    cot: Box<dyn CotReceive + Send>,
     isa: Isa,
 }
 
 impl Garbler {
-    /// A session with a fresh offset; the peer runs [`Evaluator::setup`].
+    /// A session with a fresh offset, labels by IKNP; the peer runs [`Evaluator::setup`].
     pub fn setup(channel: &mut Channel, prg: &mut Prg) -> Result<Self, GcError> {
-        let mut delta = Zeroizing::new([0; 16]);
-        prg.fill(&mut delta[..]);
-        let delta = Zeroizing::new(u128::from_le_bytes(*delta) | 1);
-        let cot = CotSender::setup(channel, *delta, prg)?;
-        Ok(Self { delta, session: Session::new(cot.session()), cot, isa: Isa::detect() })
+        let delta = fresh_delta(prg);
+        Ok(Self::over(Box::new(CotSender::setup(channel, *delta, prg)?)))
+    }
+
+    /// A session with a fresh offset, labels by silent OT; the peer runs [`Evaluator::setup_silent`].
+    pub fn setup_silent(channel: &mut Channel, prg: &mut Prg) -> Result<Self, GcError> {
+        let delta = fresh_delta(prg);
+        Ok(Self::over(Box::new(SilentSender::setup(channel, *delta, prg)?)))
+    }
+
+    /// A session under the offset of a source of labels, which must be fresh and serve nothing else.
+    ///
+    /// # Panics
+    /// If the offset is even: its lowest bit tells the permute bits of a wire's labels apart.
+    pub fn over(cot: Box<dyn CotSend + Send>) -> Self {
+        let delta = Zeroizing::new(cot.delta());
+        assert!(*delta & 1 == 1, "the offset of garbling is odd");
+        Self { delta, session: Session::new(cot.session()), cot, isa: Isa::detect() }
+    }
+
+    /// Makes labels for evaluator bits ahead of the batches that use them: [`transfers`] says how many. Needed with
+    /// silent OT, where a batch does not make its own; nothing to do with IKNP. The peer does the same.
+    pub fn reserve(&mut self, channel: &mut Channel, transfers: usize) -> Result<(), GcError> {
+        Ok(self.cot.reserve(channel, transfers)?)
     }
 
     /// Garbles with other instructions than the fastest; the bytes stay the same.
@@ -78,14 +97,39 @@ impl Garbler {
 impl Evaluator {
     /// The peer of [`Garbler::setup`].
     pub fn setup(channel: &mut Channel, prg: &mut Prg) -> Result<Self, GcError> {
-        let cot = CotReceiver::setup(channel, prg)?;
-        Ok(Self { session: Session::new(cot.session()), cot, isa: Isa::detect() })
+        Ok(Self::over(Box::new(CotReceiver::setup(channel, prg)?)))
+    }
+
+    /// The peer of [`Garbler::setup_silent`].
+    pub fn setup_silent(channel: &mut Channel, prg: &mut Prg) -> Result<Self, GcError> {
+        Ok(Self::over(Box::new(SilentReceiver::setup(channel, prg)?)))
+    }
+
+    /// The peer of [`Garbler::over`].
+    pub fn over(cot: Box<dyn CotReceive + Send>) -> Self {
+        Self { session: Session::new(cot.session()), cot, isa: Isa::detect() }
+    }
+
+    /// The peer of [`Garbler::reserve`].
+    pub fn reserve(&mut self, channel: &mut Channel, transfers: usize) -> Result<(), GcError> {
+        Ok(self.cot.reserve(channel, transfers)?)
     }
 
     /// Evaluates with other instructions than the fastest.
     pub fn with_isa(self, isa: Isa) -> Self {
         Self { isa, ..self }
     }
+}
+
+fn fresh_delta(prg: &mut Prg) -> Zeroizing<u128> {
+    let mut bytes = Zeroizing::new([0; 16]);
+    prg.fill(&mut bytes[..]);
+    Zeroizing::new(u128::from_le_bytes(*bytes) | 1)
+}
+
+/// Oblivious transfers that `n` instances of a circuit take: one for each bit that the evaluator feeds.
+pub fn transfers<C: Circuit>(circuit: &C, n: usize) -> usize {
+    n * circuit.shape().evaluator.iter().map(|&bits| bits as usize).sum::<usize>()
 }
 
 /// Garbles `n` instances of a circuit; the peer runs [`evaluate`] with the same circuit, `n` and `reveal`.
@@ -98,7 +142,7 @@ impl Evaluator {
 /// If the channel or the oblivious transfer fails.
 ///
 /// # Panics
-/// If the inputs do not have the circuit's shape.
+/// If the inputs do not have the circuit's shape, or fewer silent transfers are reserved than needed.
 pub fn garble<C: Circuit>(
     garbler: &mut Garbler,
     channel: &mut Channel,
@@ -125,7 +169,7 @@ pub fn garble<C: Circuit>(
         for wave in chunks.chunks(wave_size()) {
             for (chunk, own) in wave.iter().zip(&mut memory) {
                 own.labels.resize(layout.transfers(chunk), 0);
-                cot.extend(rx, &mut own.labels)?;
+                cot.chosen(rx, &mut own.labels)?;
             }
             let work = wave.par_iter().zip(&mut memory);
             work.for_each(|(chunk, own)| context.garble(circuit, **delta, inputs, chunk, own));
@@ -152,7 +196,7 @@ pub fn garble<C: Circuit>(
 /// not noticed: they give wrong outputs.
 ///
 /// # Panics
-/// If the inputs do not have the circuit's shape.
+/// If the inputs do not have the circuit's shape, or fewer silent transfers are reserved than needed.
 pub fn evaluate<C: Circuit>(
     evaluator: &mut Evaluator,
     channel: &mut Channel,
@@ -174,7 +218,7 @@ pub fn evaluate<C: Circuit>(
     channel.stream(|tx, rx| {
         let bits = std::thread::scope(|scope| {
             let (queue, labels) = mpsc::sync_channel(WINDOW);
-            let transfers = scope.spawn(|| run_ahead(cot, tx, &context, inputs, queue));
+            let transfers = scope.spawn(|| run_ahead(&mut **cot, tx, &context, inputs, queue));
             let bits = evaluate_chunks(rx, &context, labels, &mut outputs);
             match transfers.join() {
                 Ok(result) => result.and(bits),
@@ -195,7 +239,7 @@ fn wave_size() -> usize {
 
 /// The evaluator's transfers, a thread of their own.
 fn run_ahead(
-    cot: &mut CotReceiver,
+    cot: &mut (dyn CotReceive + Send),
     tx: &mut Tx,
     context: &Context<'_>,
     inputs: &[&[u64]],
@@ -205,7 +249,7 @@ fn run_ahead(
     for chunk in context.layout.chunks() {
         let mut labels = vec![0; context.layout.transfers(&chunk)];
         context.choices(inputs, &chunk, &mut choices);
-        cot.extend(tx, &choices, &mut labels)?;
+        cot.chosen(tx, &choices, &mut labels)?;
         if queue.send((chunk, labels)).is_err() {
             break; // the other thread has met an error and reports it
         }

@@ -22,11 +22,11 @@
 //! are checked all the same. The offset is fresh per session, keys and label positions never repeat within one.
 //!
 //! Cost ([`cost`], exact): 32 bytes per AND; per weighted bit of a shared output 1 row, 3 if it is an AND, of
-//! ⌈(bits of the residue)/8⌉ bytes, and one such residue per shared output; 1 bit per revealed bit; 16 bytes from the
-//! evaluator per bit that it feeds. One round. Memory: a few chunks of 256 KiB of tables per thread and
+//! ⌈(bits of the residue)/8⌉ bytes, and one such residue per shared output; 1 bit per revealed bit; from the evaluator
+//! 16 bytes per bit that it feeds, or 1 bit if silent OT made the labels ([`cost_silent`]). One round. Memory: a few chunks of 256 KiB of tables per thread and
 //! their input labels, whatever n is; a circuit larger than that takes its own size for 16 instances.
 //!
-//! Constant time: yes, in inputs, masks and labels, except for sampling.
+//! Constant time in inputs, masks and labels.
 //!
 //! ```
 //! use channels::memory;
@@ -70,9 +70,9 @@ mod session;
 mod term;
 pub mod word;
 
-pub use batch::{Evaluator, Garbler, Reveal, evaluate, garble};
+pub use batch::{Evaluator, Garbler, Reveal, evaluate, garble, transfers};
 pub use circuit::{Circuit, Output, OutputKind, Shape, Sum, Term, clear};
-pub use cost::{Cost, cost};
+pub use cost::{Cost, cost, cost_silent};
 pub use error::GcError;
 pub use gates::{Clear, Gates, Word};
 pub use kernel::Isa;

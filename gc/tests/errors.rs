@@ -27,11 +27,11 @@ fn a_peer_that_leaves_is_an_error() {
     let m = Modulus::pow2(16).unwrap();
     let relu = Relu { m_in: m, m_out: m, shift: 4 };
     let (own, other) = inputs(&relu, m.value(), 20_000, &mut prg(2));
-    let common::Session { garbler: (mut garbler, mut a), evaluator } = session(3);
+    let common::Session { garbler: (mut garbler, mut a), evaluator, .. } = session(3);
     drop(evaluator);
     let result = gc::garble(&mut garbler, &mut a, &relu, &slices(&own), 20_000, Reveal::ToEvaluator);
     assert!(matches!(result, Err(GcError::Channel(ChannelError::Closed) | GcError::Transfer(_))));
-    let common::Session { garbler, evaluator: (mut evaluator, mut b) } = session(4);
+    let common::Session { garbler, evaluator: (mut evaluator, mut b), .. } = session(4);
     drop(garbler);
     let result = gc::evaluate(&mut evaluator, &mut b, &relu, &slices(&other), 20_000, Reveal::ToEvaluator);
     assert!(matches!(result, Err(GcError::Channel(ChannelError::Closed) | GcError::Transfer(_))));
@@ -43,7 +43,7 @@ fn a_peer_that_leaves_in_the_middle_is_an_error() {
     let relu = Relu { m_in: m, m_out: m, shift: 4 };
     let n = 20_000;
     let (_, other) = inputs(&relu, m.value(), n, &mut prg(2));
-    let common::Session { garbler: (garbler, mut a), evaluator: (mut evaluator, mut b) } = session(5);
+    let common::Session { garbler: (garbler, mut a), evaluator: (mut evaluator, mut b), .. } = session(5);
     thread::scope(|scope| {
         scope.spawn(move || {
             // One chunk's worth of bytes, then gone.
@@ -60,7 +60,7 @@ fn a_peer_that_leaves_in_the_middle_is_an_error() {
 /// An evaluator against a garbler that sends garbage.
 fn evaluate_garbage<C: Circuit>(circuit: &C, below: u64, n: usize) -> Result<Vec<Vec<u64>>, GcError> {
     let (_, other) = inputs(circuit, below, n, &mut prg(6));
-    let common::Session { garbler: (_garbler, mut a), evaluator: (mut evaluator, mut b) } = session(7);
+    let common::Session { garbler: (_garbler, mut a), evaluator: (mut evaluator, mut b), .. } = session(7);
     let cost = gc::cost(circuit, n, Reveal::ToEvaluator);
     let mut garbage = vec![0; cost.garbler_to_evaluator as usize];
     prg(8).fill(&mut garbage);
@@ -86,7 +86,7 @@ fn garbage_from_the_evaluator_gives_the_garbler_numbers_in_range() {
     let argmax = ArgMax { m_in: m, classes: 4 };
     let n = 300;
     let (own, _) = inputs(&argmax, m.value(), n, &mut prg(9));
-    let common::Session { garbler: (mut garbler, mut a), evaluator: (_evaluator, mut b) } = session(10);
+    let common::Session { garbler: (mut garbler, mut a), evaluator: (_evaluator, mut b), .. } = session(10);
     let cost = gc::cost(&argmax, n, Reveal::ToGarbler);
     let mut garbage = vec![0; cost.evaluator_to_garbler as usize];
     prg(11).fill(&mut garbage);

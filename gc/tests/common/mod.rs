@@ -11,6 +11,7 @@ use std::thread;
 pub(crate) struct Session {
     pub(crate) garbler: (Garbler, Channel),
     pub(crate) evaluator: (Evaluator, Channel),
+    pub(crate) silent: bool,
 }
 
 /// One batch as both parties saw it.
@@ -22,13 +23,23 @@ pub(crate) struct Batch {
 }
 
 pub(crate) fn session(seed: u8) -> Session {
+    set_up(seed, false)
+}
+
+pub(crate) fn silent_session(seed: u8) -> Session {
+    set_up(seed, true)
+}
+
+fn set_up(seed: u8, silent: bool) -> Session {
     let (mut a, mut b) = memory::pair();
     let mut garbler_prg = Prg::new(&Seed::from_bytes([seed; 16]));
     let mut evaluator_prg = Prg::new(&Seed::from_bytes([!seed; 16]));
+    let garbler = if silent { Garbler::setup_silent } else { Garbler::setup };
+    let evaluator = if silent { Evaluator::setup_silent } else { Evaluator::setup };
     thread::scope(|scope| {
-        let garbler = scope.spawn(move || (Garbler::setup(&mut a, &mut garbler_prg).unwrap(), a));
-        let evaluator = (Evaluator::setup(&mut b, &mut evaluator_prg).unwrap(), b);
-        Session { garbler: garbler.join().unwrap(), evaluator }
+        let garbler = scope.spawn(move || (garbler(&mut a, &mut garbler_prg).unwrap(), a));
+        let evaluator = (evaluator(&mut b, &mut evaluator_prg).unwrap(), b);
+        Session { garbler: garbler.join().unwrap(), evaluator, silent }
     })
 }
 
@@ -43,6 +54,11 @@ impl Session {
     ) -> Batch {
         let (g, a) = &mut self.garbler;
         let (e, b) = &mut self.evaluator;
+        let transfers = gc::transfers(circuit, n);
+        thread::scope(|scope| {
+            scope.spawn(|| g.reserve(a, transfers).unwrap());
+            e.reserve(b, transfers).unwrap();
+        });
         let (before_a, before_b) = (a.traffic(), b.traffic());
         let (garbled, evaluated) = thread::scope(|scope| {
             let garbled = scope.spawn(|| gc::garble(g, a, circuit, &slices(garbler), n, reveal).unwrap());
