@@ -48,15 +48,17 @@ pub struct FileAudit<W: Write + Send>(pub W);
 
 impl<W: Write + Send> Audit for FileAudit<W> {
     fn record(&mut self, layer: NodeId, share: &Share) -> io::Result<()> {
-        self.0.write_all(&(layer as u64).to_le_bytes())?;
-        self.0.write_all(&(share.values.len() as u64).to_le_bytes())?;
-        share.values.iter().try_for_each(|value| self.0.write_all(&value.to_le_bytes()))?;
+        let header = [layer as u64, share.values.len() as u64];
+        let words = header.iter().chain(&share.values);
+        let bytes: Vec<u8> = words.flat_map(|word| word.to_le_bytes()).collect();
+        self.0.write_all(&bytes)?;
         self.0.flush()
     }
 }
 
 /// Reads what [`FileAudit`] wrote for this plan.
-pub fn read(plan: &Plan, mut file: impl Read) -> io::Result<Shares> {
+pub fn read(plan: &Plan, file: impl Read) -> io::Result<Shares> {
+    let mut file = io::BufReader::new(file);
     let mut word = || -> io::Result<u64> {
         let mut bytes = [0; 8];
         file.read_exact(&mut bytes)?;
