@@ -80,7 +80,7 @@ fn bar() -> ProgressBar {
 fn work(plan: &Plan, layer: &PlannedLayer) -> f64 {
     let graph = &plan.manifest().graph;
     let node = graph.node(layer.id);
-    let total = layer.step.cost().total();
+    let total = layer.cost.total();
     let bytes = (total.alice_to_bob + total.bob_to_alice) as f64;
     let inputs = node.inputs.first().map_or(0, |&id| graph.node(id).shape.channels);
     let products = if node.op.is_linear_layer() { (inputs * node.shape.len()) as f64 } else { 0.0 };

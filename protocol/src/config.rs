@@ -65,19 +65,22 @@ pub enum Preset {
     /// The paper's strategies, prime modulus throughout.
     Bunet,
     /// Coefficient packing and garbled circuits over 2^k shares.
-    #[default]
     Gc,
+    /// Coefficient packing and oblivious transfer over 2^k shares.
+    #[default]
+    Fast,
 }
 
 impl Preset {
     /// All presets.
-    pub const ALL: [Self; 2] = [Self::Bunet, Self::Gc];
+    pub const ALL: [Self; 3] = [Self::Bunet, Self::Gc, Self::Fast];
 
     /// Its name in flags and files.
     pub fn name(self) -> &'static str {
         match self {
             Self::Bunet => "bunet",
             Self::Gc => "gc",
+            Self::Fast => "fast",
         }
     }
 
@@ -87,9 +90,11 @@ impl Preset {
             (Self::Bunet, Operator::Convolution) => "ensei",
             (Self::Bunet, Operator::TransposedConvolution) => "interleave",
             (Self::Bunet, Operator::AveragePool) => "rotation",
-            (Self::Gc, Operator::Convolution) => "coefficient",
-            (Self::Gc, Operator::TransposedConvolution) => "phases",
-            (Self::Gc, Operator::AveragePool) => "local",
+            (Self::Gc | Self::Fast, Operator::Convolution) => "coefficient",
+            (Self::Gc | Self::Fast, Operator::TransposedConvolution) => "phases",
+            (Self::Gc | Self::Fast, Operator::AveragePool) => "local",
+            (Self::Fast, Operator::Relu | Operator::MaxPool | Operator::Readout) => "ot",
+            (Self::Fast, Operator::Square) => "beaver-ot",
             (_, Operator::Relu | Operator::MaxPool | Operator::Readout) => "gc",
             (_, Operator::Square) => "beaver",
             (_, Operator::Truncation) => "ot",

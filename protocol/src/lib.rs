@@ -25,6 +25,8 @@ pub mod session;
 pub mod share;
 pub mod strategy;
 #[cfg(test)]
+mod suite;
+#[cfg(test)]
 mod testing;
 
 pub use config::{Config, Operator, Preset};

@@ -73,25 +73,3 @@ impl Step for LocalStep {
         Ok(self.apply(inputs))
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{Layer, moduli, run_layer, values_below};
-    use models::Shape;
-    use prg::{Prg, Seed};
-
-    #[test]
-    fn local_operators_equal_the_integer_reference() {
-        let mut prg = Prg::new(&Seed::from_bytes([41; 16]));
-        let shape = |channels| Shape { channels, dims: [3, 4, 5] };
-        for modulus in moduli() {
-            let (a, b) = (values_below(900, 120, &mut prg), values_below(900, 120, &mut prg));
-            let layer = |op| Layer::shaped(op, shape(2), &a, modulus, modulus);
-            run_layer(&Local, layer(Op::Raise { shift: 3 }), &mut prg).assert_exact();
-            run_layer(&Local, layer(Op::Add).with(shape(2), &b), &mut prg).assert_exact();
-            let c = values_below(900, 180, &mut prg);
-            run_layer(&Local, layer(Op::Concat).with(shape(3), &c), &mut prg).assert_exact();
-        }
-    }
-}

@@ -8,6 +8,7 @@ use crate::config::Operator;
 use crate::cost::{Cost, Exactness};
 use crate::error::ProtocolError;
 use crate::keys::KeySpec;
+use crate::nonlinear::sign::Form;
 use crate::ots::Take;
 use crate::party::{Alice, Bob};
 use crate::share::Share;
@@ -181,12 +182,18 @@ pub static STRATEGIES: &[&dyn Strategy] = &[
     &crate::nonlinear::garbled::GarbledTruncation,
     &crate::nonlinear::truncation::OtTruncation,
     &crate::nonlinear::garbled::GarbledRelu,
-    &crate::nonlinear::relu::OtRelu,
+    &crate::nonlinear::relu::OtRelu(Form::Chain),
+    &crate::nonlinear::relu::OtRelu(Form::Tree),
     &crate::nonlinear::square::Beaver,
+    &crate::nonlinear::square_ot::OtSquare,
     &crate::pool::LocalAverage,
     &crate::pool::rotation::Rotation,
     &crate::nonlinear::garbled::GarbledMaxPool,
+    &crate::nonlinear::tournament::OtMaxPool(Form::Chain),
+    &crate::nonlinear::tournament::OtMaxPool(Form::Tree),
     &crate::nonlinear::garbled::GarbledReadout,
+    &crate::nonlinear::tournament::OtReadout(Form::Chain),
+    &crate::nonlinear::tournament::OtReadout(Form::Tree),
     &crate::local::Local,
 ];
 

@@ -79,8 +79,6 @@ impl Layer {
 pub(crate) struct LayerRun {
     /// The value that the two shares hold, or Alice's labels.
     pub(crate) values: Vec<i64>,
-    /// Alice's and Bob's input shares.
-    pub(crate) shares: Vec<(u64, u64)>,
     /// The integer reference's value.
     pub(crate) reference: Vec<i64>,
     /// What must come out: the reference, or what the shares imply.
@@ -96,6 +94,12 @@ impl LayerRun {
     pub(crate) fn assert_exact(&self) {
         assert_eq!(self.values, self.expected);
         self.assert_declared_cost();
+    }
+
+    /// The largest distance from the reference.
+    pub(crate) fn error(&self) -> u64 {
+        let pairs = self.values.iter().zip(&self.reference);
+        pairs.map(|(value, reference)| value.abs_diff(*reference)).max().unwrap_or(0)
     }
 
     /// Measured bytes in both directions and rounds are the declared ones.
@@ -130,6 +134,16 @@ pub(crate) fn run_layer_over(
     layer: Layer,
     prg: &mut Prg,
 ) -> LayerRun {
+    try_run_layer(source, strategy, layer, prg).unwrap()
+}
+
+/// Runs a strategy on a layer, or says why the strategy refuses it.
+pub(crate) fn try_run_layer(
+    source: Source,
+    strategy: &dyn Strategy,
+    layer: Layer,
+    prg: &mut Prg,
+) -> Result<LayerRun, String> {
     let rank = (0..3).find(|&axis| layer.input.dims[axis] > 1).map_or(1, |axis| 3 - axis);
     let mut graph = Graph::new(rank, layer.input).unwrap();
     let (mut ids, mut inputs) = (vec![0], vec![(layer.input, layer.values.clone())]);
@@ -155,8 +169,8 @@ pub(crate) fn run_layer_over(
         engine: layer.engine,
         run_coefficients: 1 << 24,
     };
-    let step = strategy.plan(&site).map_err(|refusal| refusal.0).unwrap();
-    let again = strategy.plan(&site).map_err(|refusal| refusal.0).unwrap();
+    let step = strategy.plan(&site).map_err(|refusal| refusal.0)?;
+    let again = strategy.plan(&site).map_err(|refusal| refusal.0)?;
     assert_eq!(step.describe(), again.describe(), "both parties derive the same step");
 
     let (shares_a, shares_b): (Vec<_>, Vec<_>) = inputs
@@ -166,8 +180,6 @@ pub(crate) fn run_layer_over(
             (Share::new(layer.from, *shape, a), Share::new(layer.from, *shape, b))
         })
         .unzip();
-    let pairs: Vec<(u64, u64)> =
-        shares_a[0].values.iter().copied().zip(shares_b[0].values.iter().copied()).collect();
     let (to_bob, to_alice) = memory::pair();
     let mut alice = Alice::new(to_bob, Prg::new(&prg.seed()));
     let mut bob = Bob::new(to_alice, Prg::new(&prg.seed()));
@@ -223,16 +235,18 @@ pub(crate) fn run_layer_over(
     let reference = reference::eval_node(&node.op, &arrays, layer.weights.as_ref()).unwrap();
     let reference: Vec<i64> = reference.into_iter().collect();
     let expected = match step.carries() {
-        Some(carries) => pairs.iter().map(|&(a, b)| carries.value(a, b)).collect(),
+        Some(carries) => {
+            let pairs = shares_a[0].values.iter().zip(&shares_b[0].values);
+            pairs.map(|(&a, &b)| carries.value(a, b)).collect()
+        }
         None => reference.clone(),
     };
-    LayerRun {
+    Ok(LayerRun {
         values,
-        shares: pairs,
         reference,
         expected,
         declared: step.cost() + Ledger::new(source).charge(&step.ots()),
         prepared: [traffic_a[0], traffic_b[0]],
         run: [traffic_a[1], traffic_b[1]],
-    }
+    })
 }

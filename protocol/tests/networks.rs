@@ -60,18 +60,33 @@ fn preset(preset: Preset) -> Config {
 }
 
 #[test]
-fn networks_of_every_rank_and_activation_run_by_the_gc_preset() {
+fn networks_of_every_rank_and_activation_run_by_both_presets_over_powers_of_two() {
     for (rank, dims) in [(1, [1, 1, 64]), (2, [1, 24, 20]), (3, [8, 12, 4])] {
         for (variant, pooling, bits) in [
-            ("relu", Pooling::Avg, 20),
+            ("relu", Pooling::Avg, 22),
             ("hybrid", Pooling::Avg, 24),
             ("relu", Pooling::Max, 24),
-            ("square", Pooling::Max, 24),
+            ("square", Pooling::Max, 26),
         ] {
             let (model, input) = network(rank, dims, variant, pooling, bits);
             check(&model, &input, &preset(Preset::Gc));
+            check(&model, &input, &preset(Preset::Fast));
         }
     }
+}
+
+#[test]
+fn the_default_needs_no_garbling_and_few_rounds_by_trees() {
+    let (model, input) = network(2, [1, 24, 20], "relu", Pooling::Max, 24);
+    let chains = Plan::derive(&model.manifest, &Config::default()).unwrap();
+    assert!(!chains.needs_garbling());
+    let mut config = Config::default();
+    for operator in [Operator::Relu, Operator::MaxPool, Operator::Readout] {
+        config.strategies.insert(operator, "ot-tree".into());
+    }
+    check(&model, &input, &config);
+    let trees = Plan::derive(&model.manifest, &config).unwrap();
+    assert!(2 * trees.cost().online.rounds < chains.cost().online.rounds);
 }
 
 #[test]

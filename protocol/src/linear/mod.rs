@@ -193,49 +193,10 @@ pub(crate) fn volume(stencil: &Stencil) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::stencil::tests::layers;
     use super::*;
     use crate::testing::{Layer, run_layer};
     use models::{Shape, Window};
     use prg::{Prg, Seed};
-
-    fn strategy(op: &Op, name: &str) -> &'static dyn Strategy {
-        let operator = crate::strategy::operator(op).unwrap();
-        crate::strategy::find(operator, name).unwrap()
-    }
-
-    #[test]
-    fn coefficient_packing_equals_the_integer_reference() {
-        let mut prg = Prg::new(&Seed::from_bytes([31; 16]));
-        let moduli = [Modulus::pow2(24), Modulus::pow2(32), Modulus::prime(737_281)];
-        for (index, (op, input)) in layers().into_iter().enumerate() {
-            let modulus = moduli[index % 3].clone().unwrap();
-            let names: &[&str] = match op {
-                Op::Conv { .. } => &["coefficient"],
-                _ => &["phases", "interleave"],
-            };
-            for name in names {
-                let layer = Layer::linear(op.clone(), input, modulus, "coefficient", &mut prg);
-                run_layer(strategy(&op, name), layer, &mut prg).assert_exact();
-            }
-        }
-    }
-
-    #[test]
-    fn the_frequency_domain_equals_the_integer_reference() {
-        let mut prg = Prg::new(&Seed::from_bytes([32; 16]));
-        for (op, input) in layers() {
-            let names: &[&str] = match op {
-                Op::Conv { .. } => &["ensei"],
-                _ => &["phases", "interleave"],
-            };
-            for name in names {
-                let modulus = Modulus::prime(737_281).unwrap();
-                let layer = Layer::linear(op.clone(), input, modulus, "ensei", &mut prg);
-                run_layer(strategy(&op, name), layer, &mut prg).assert_exact();
-            }
-        }
-    }
 
     #[test]
     fn several_windows_and_groups_of_them_work() {
@@ -243,9 +204,8 @@ mod tests {
         let modulus = Modulus::pow2(20).unwrap();
         for (kernel, pad, dims) in [([1, 3, 3], [0, 1, 1], [1, 200, 200]), ([3; 3], [1; 3], [20, 40, 36])] {
             let op = Op::Conv { window: Window::dense(kernel, pad), channels: 3 };
-            let layer =
-                Layer::linear(op.clone(), Shape { channels: 2, dims }, modulus, "coefficient", &mut prg);
-            run_layer(strategy(&op, "coefficient"), layer, &mut prg).assert_exact();
+            let layer = Layer::linear(op, Shape { channels: 2, dims }, modulus, "coefficient", &mut prg);
+            run_layer(&Coefficient, layer, &mut prg).assert_exact();
         }
     }
 }

@@ -2,8 +2,12 @@
 
 pub mod garbled;
 mod planes;
+pub mod product;
 mod rectify;
 pub mod relu;
-mod sign;
+pub mod sign;
 pub mod square;
+pub mod square_ot;
+pub mod tournament;
 pub mod truncation;
+mod words;

@@ -20,7 +20,7 @@
 //! Security: semi-honest; every message is masked by an OT. Constant time.
 //! Cost: the sign's, then min(r, t) bits each way, then t − r bits from Bob; two OTs of Bob's and one of Alice's.
 
-use super::sign::Chain;
+use super::sign::{Form, Sign};
 use crate::cost::{Cost, Flow};
 use crate::error::ProtocolError;
 use crate::ots::Take;
@@ -38,6 +38,8 @@ pub(crate) struct Rectify {
     pub(crate) to: u32,
     /// How many values.
     pub(crate) n: usize,
+    /// How signs are computed.
+    pub(crate) form: Form,
 }
 
 /// The low `bits` bits.
@@ -46,8 +48,8 @@ pub(crate) fn low(bits: u32, x: u64) -> u64 {
 }
 
 impl Rectify {
-    fn sign(&self) -> Chain {
-        Chain { width: self.from as usize, n: self.n }
+    fn sign(&self) -> Sign {
+        Sign { width: self.from as usize, n: self.n, form: self.form }
     }
 
     fn ring(&self) -> Ring {
@@ -60,7 +62,8 @@ impl Rectify {
 
     /// What it takes from the sources.
     pub(crate) fn takes(&self) -> Vec<Take> {
-        let mut takes = vec![self.sign().takes(), Take::from_bob(self.n), Take::from_alice(self.n)];
+        let mut takes = self.sign().takes();
+        takes.extend([Take::from_bob(self.n), Take::from_alice(self.n)]);
         takes.extend(self.extension().map(|_| Take::from_bob(self.n)));
         takes
     }
@@ -89,14 +92,18 @@ impl Rectify {
         Ok(())
     }
 
-    /// Alice's online half, with what [`prepare_alice`](Self::prepare_alice) put last into `prepared`.
+    /// Alice's online half, which takes from `prepared` what comes first there.
     pub(crate) fn alice(
         &self,
         alice: &mut Alice,
         prepared: &mut Prepared,
         shares: &[u64],
     ) -> Result<Vec<u64>, ProtocolError> {
-        let positive = Zeroizing::new(self.sign().alice(alice, pair(prepared)?, shares)?);
+        let positive = Zeroizing::new(self.sign().alice(
+            alice,
+            take_vectors(prepared, self.sign().vectors())?,
+            shares,
+        )?);
         let ring = self.ring();
         let mut theirs = Zeroizing::new(vec![0; self.n]);
         let (ots, channel) = alice.ot()?;
@@ -125,7 +132,8 @@ impl Rectify {
         prepared: &mut Prepared,
         shares: &[u64],
     ) -> Result<Vec<u64>, ProtocolError> {
-        let mut positive = Zeroizing::new(self.sign().bob(bob, pair(prepared)?, shares)?);
+        let mut positive =
+            Zeroizing::new(self.sign().bob(bob, take_vectors(prepared, self.sign().vectors())?, shares)?);
         positive.iter_mut().for_each(|word| *word = !*word);
         let ring = self.ring();
         let (own, flipped) = split(ring, &positive, shares);
@@ -151,15 +159,13 @@ impl Rectify {
     }
 }
 
-/// The two vectors that were prepared first.
-fn pair(prepared: &mut Prepared) -> Result<[Vec<u64>; 2], ProtocolError> {
-    let missing = || ProtocolError::Disagreement("comparisons were not prepared".into());
-    if prepared.0.len() < 2 {
-        return Err(missing());
+/// The vectors that were prepared first.
+pub(crate) fn take_vectors(prepared: &mut Prepared, count: usize) -> Result<Vec<Vec<u64>>, ProtocolError> {
+    if prepared.0.len() < count {
+        return Err(ProtocolError::Disagreement("comparisons were not prepared".into()));
     }
-    let second = prepared.0.split_off(2);
-    let first = std::mem::replace(&mut prepared.0, second);
-    first.try_into().map_err(|_| missing())
+    let rest = prepared.0.split_off(count);
+    Ok(std::mem::replace(&mut prepared.0, rest))
 }
 
 /// With the own half s of a bit: s·x, and (1 − 2s)·x.

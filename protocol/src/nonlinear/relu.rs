@@ -17,6 +17,7 @@
 //! Cost, s = 8 and 24-bit shares of values below 2^23 − 2^8: 101 bits per value and 31 OTs, in 18 rounds.
 
 use super::rectify::{Rectify, low};
+use super::sign::Form;
 use crate::config::Operator;
 use crate::cost::Cost;
 use crate::error::ProtocolError;
@@ -28,12 +29,12 @@ use models::Op;
 use models::manifest::LayerWeights;
 use ntt::Modulus;
 
-/// ReLU by a carry chain: fewest bytes, a round per bit.
-pub struct OtRelu;
+/// ReLU with this form of comparison.
+pub struct OtRelu(pub Form);
 
 impl Strategy for OtRelu {
     fn name(&self) -> &'static str {
-        "ot"
+        self.0.name()
     }
 
     fn operator(&self) -> Operator {
@@ -64,12 +65,13 @@ impl Strategy for OtRelu {
                 width + shift
             )));
         }
-        Ok(Box::new(Relu { shift, core: Rectify { from: width, to, n: site.node.shape.len() } }))
+        let core = Rectify { from: width, to, n: site.node.shape.len(), form: self.0 };
+        Ok(Box::new(Relu { shift, core }))
     }
 }
 
 /// Bits r of the truncated values: 2^(r−1) > ⌈bound/2^shift⌉.
-fn width(bound: u64, shift: u32) -> u32 {
+pub(crate) fn width(bound: u64, shift: u32) -> u32 {
     let largest = bound.div_ceil(1 << shift);
     (u64::BITS - largest.leading_zeros() + 1).max(2)
 }
@@ -164,10 +166,10 @@ mod tests {
         for (from, to) in [(16, 16), (24, 24), (40, 24), (20, 32), (32, 16)] {
             for shift in [0, 1, 8] {
                 let largest = (1i64 << (from.min(to + shift) - 1)) - (1 << shift);
-                for limit in [largest, largest / 5, 3] {
+                for (limit, form) in [(largest, Form::Chain), (largest / 5, Form::Tree), (3, Form::Chain)] {
                     let values = values_below(limit, 130, &mut prg);
                     let layer = Layer::new(Op::Relu { shift }, &values, pow2(from), pow2(to));
-                    let run = run_layer(&OtRelu, layer, &mut prg);
+                    let run = run_layer(&OtRelu(form), layer, &mut prg);
                     run.assert_exact();
                     let off = run.values.iter().zip(&run.reference).map(|(a, b)| (a - b).abs()).max();
                     assert!(off <= Some(i64::from(shift > 0)), "{from} to {to} by {shift}: {off:?}");
@@ -181,7 +183,7 @@ mod tests {
     fn the_error_is_unbiased() {
         let mut prg = Prg::new(&Seed::from_bytes([33; 16]));
         let (shift, n) = (8, 40_000);
-        let relu = Relu { shift, core: Rectify { from: 16, to: 24, n } };
+        let relu = Relu { shift, core: Rectify { from: 16, to: 24, n, form: Form::Chain } };
         let mut sum = 0.0;
         for i in 0..n as i64 {
             let b = prg.next_u64() & 0xff_ffff;
@@ -198,7 +200,7 @@ mod tests {
         let n = 1 << 16;
         let values = values_below((1 << 23) - (1 << 8), n, &mut prg);
         let layer = Layer::new(Op::Relu { shift: 8 }, &values, pow2(24), pow2(24));
-        let run = run_layer_over(Source::Silent, &OtRelu, layer, &mut prg);
+        let run = run_layer_over(Source::Silent, &OtRelu(Form::Chain), layer, &mut prg);
         run.assert_exact();
         let flow = run.declared.total();
         let bytes = (flow.alice_to_bob + flow.bob_to_alice) as f64 / n as f64;

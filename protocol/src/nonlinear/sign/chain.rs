@@ -1,10 +1,8 @@
-//! The sign of shared values by a bit-sliced carry chain.
+//! The carry, position by position: the fewest bits.
 //!
-//! Functionality: from shares a + b = v mod 2^r to XOR shares of v's top bit. Secure comparison as an adder (GMW;
-//! Catrina, de Hoogh, SCN 2010; SIRNN, ePrint 2021/459, counts it), every gate for all values at once, 64 per word.
-//!
-//! The top bit is a_{r−1} ⊕ b_{r−1} ⊕ c_{r−1} with carries c_{i+1} = (a_i ⊕ c_i)(b_i ⊕ c_i) ⊕ c_i. Every carry but
-//! the last is opened under a mask, δ_i = c_i ⊕ λ_i with λ_i = λ_i^A ⊕ λ_i^B. With u = b_i ⊕ λ^B and v = a_i ⊕ λ^A,
+//! A ripple-carry adder over shares (GMW; comparison as an adder in Catrina, de Hoogh, SCN 2010), with masks that come
+//! from the OTs themselves. Carries are c_{i+1} = (a_i ⊕ c_i)(b_i ⊕ c_i) ⊕ c_i; every carry but the last is opened
+//! under a mask, δ_i = c_i ⊕ λ_i with λ_i = λ_i^A ⊕ λ_i^B. With u = b_i ⊕ λ^B and v = a_i ⊕ λ^A,
 //!
 //! ```text
 //!   c_{i+1} = u·v ⊕ λ^A·λ^B ⊕ (u·λ^B ⊕ λ^B ⊕ δ·b_i) ⊕ (v·λ^A ⊕ λ^A ⊕ δ·a_i)
@@ -24,23 +22,20 @@
 //! Cost: 2r − 3 random OTs of bits; 2r − 3 bits each way per value, values counted in whole words; r − 1 rounds.
 //! Constant time.
 
-use super::planes::Planes;
+use super::{Shape, exchange, prepared};
 use crate::cost::Flow;
 use crate::error::ProtocolError;
+use crate::nonlinear::planes::Planes;
 use crate::ots::Take;
 use crate::party::{Alice, Bob};
 use channels::Channel;
-use ot::bits;
 use zeroize::{Zeroize, Zeroizing};
 
-/// The sign of `n` values mod 2^`width`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Chain {
-    /// Bits r of the ring, at least 2.
-    pub(crate) width: usize,
-    /// How many values.
-    pub(crate) n: usize,
-}
+/// Vectors that a party prepares: its two of the OTs.
+pub(super) const VECTORS: usize = 2;
+
+/// A comparison by a chain.
+pub(super) struct Chain(pub(super) Shape);
 
 /// What a party precomputes for one position, planes of all positions one after the other.
 struct Gates {
@@ -59,74 +54,61 @@ impl Drop for Gates {
 }
 
 impl Chain {
-    fn words(&self) -> usize {
-        bits::words(self.n)
-    }
-
-    /// Positions with a carry.
-    fn gates(&self) -> usize {
-        self.width - 1
-    }
-
     /// Random OTs of bits: one per position for u·v, one more for λ^A·λ^B where there is a mask.
     fn bits(&self) -> usize {
-        64 * self.words() * (2 * self.gates() - 1)
+        64 * self.0.words * (2 * self.0.gates - 1)
     }
 
-    /// What it takes from the source.
-    pub(crate) fn takes(&self) -> Take {
-        Take::Bits { n: self.bits() }
+    pub(super) fn takes(&self) -> Vec<Take> {
+        vec![Take::Bits { n: self.bits() }]
     }
 
-    /// Online bytes and rounds.
-    pub(crate) fn cost(&self) -> Flow {
-        let bytes = (8 * self.words() * (2 * self.gates() - 1)) as u64;
-        Flow { alice_to_bob: bytes, bob_to_alice: bytes, rounds: self.gates() as u64 }
+    pub(super) fn cost(&self) -> Flow {
+        let bytes = (8 * self.0.words * (2 * self.0.gates - 1)) as u64;
+        Flow { alice_to_bob: bytes, bob_to_alice: bytes, rounds: self.0.gates as u64 }
     }
 
-    /// Alice's random OTs: choices and the bits chosen.
-    pub(crate) fn prepare_alice(&self, alice: &mut Alice) -> Result<[Vec<u64>; 2], ProtocolError> {
+    pub(super) fn prepare_alice(&self, alice: &mut Alice) -> Result<Vec<Vec<u64>>, ProtocolError> {
         let [mut choices, mut chosen] = [(); 2].map(|()| vec![0; self.bits() / 64]);
         let (ots, channel) = alice.ot()?;
         ots.random_bits(channel, self.bits(), &mut choices, &mut chosen)?;
-        Ok([choices, chosen])
+        Ok(vec![choices, chosen])
     }
 
-    /// Bob's random OTs: pairs of bits.
-    pub(crate) fn prepare_bob(&self, bob: &mut Bob) -> Result<[Vec<u64>; 2], ProtocolError> {
+    pub(super) fn prepare_bob(&self, bob: &mut Bob) -> Result<Vec<Vec<u64>>, ProtocolError> {
         let [mut zeros, mut ones] = [(); 2].map(|()| vec![0; self.bits() / 64]);
         let (ots, channel) = bob.ot()?;
         ots.random_bits(channel, self.bits(), &mut zeros, &mut ones)?;
-        Ok([zeros, ones])
+        Ok(vec![zeros, ones])
     }
 
-    /// Alice's share of the signs of values of which she holds `shares`.
-    pub(crate) fn alice(
+    pub(super) fn alice(
         &self,
         alice: &mut Alice,
-        [choices, chosen]: [Vec<u64>; 2],
+        vectors: Vec<Vec<u64>>,
         shares: &[u64],
     ) -> Result<Vec<u64>, ProtocolError> {
+        let [choices, chosen] = prepared(vectors)?;
         let (choices, chosen) = (Zeroizing::new(choices), Zeroizing::new(chosen));
-        let inputs = Planes::slice(shares, self.width);
+        let inputs = Planes::slice(shares, self.0.gates + 1);
         let (gates, opened) = self.gates_from(&inputs, &choices, &chosen, &choices);
         self.walk(&mut alice.channel, &inputs, gates, &opened)
     }
 
-    /// Bob's share.
-    pub(crate) fn bob(
+    pub(super) fn bob(
         &self,
         bob: &mut Bob,
-        [zeros, ones]: [Vec<u64>; 2],
+        vectors: Vec<Vec<u64>>,
         shares: &[u64],
     ) -> Result<Vec<u64>, ProtocolError> {
+        let [zeros, ones] = prepared(vectors)?;
         let (zeros, mut differences) = (Zeroizing::new(zeros), Zeroizing::new(ones));
         differences.iter_mut().zip(&*zeros).for_each(|(one, zero)| *one ^= zero);
-        let inputs = Planes::slice(shares, self.width);
+        let inputs = Planes::slice(shares, self.0.gates + 1);
         let (mut gates, opened) = self.gates_from(&inputs, &differences, &zeros, &differences);
         // What the receiver opens meets u itself, not the pad under which u is opened.
-        for i in 0..self.gates() {
-            let at = i * self.words();
+        for i in 0..self.0.gates {
+            let at = i * self.0.words;
             for (j, &x) in inputs.plane(i).iter().enumerate() {
                 gates.open[at + j] = x ^ gates.mask[at + j];
             }
@@ -136,7 +118,7 @@ impl Chain {
 
     /// Both parties alike: own masks and pads, and own bits from the OTs. Yields the gates and what is opened first.
     fn gates_from(&self, inputs: &Planes, masks: &[u64], own: &[u64], pads: &[u64]) -> (Gates, Vec<u64>) {
-        let (gates, words) = (self.gates(), self.words());
+        let (gates, words) = (self.0.gates, self.0.words);
         // Planes of the OTs: `gates` of them for u·v, then those for the masks of positions 1 and on.
         let second = gates * words;
         let mut result = Gates {
@@ -167,7 +149,7 @@ impl Chain {
         mut gates: Gates,
         opened: &[u64],
     ) -> Result<Vec<u64>, ProtocolError> {
-        let words = self.words();
+        let words = self.0.words;
         let mut theirs = vec![0; opened.len()];
         exchange(channel, opened, &mut theirs)?;
         for ((share, &open), &theirs) in gates.share.iter_mut().zip(&gates.open).zip(&theirs) {
@@ -175,7 +157,7 @@ impl Chain {
         }
         let mut delta = vec![0; words];
         let mut carry = Zeroizing::new(gates.share[..words].to_vec());
-        for i in 1..self.gates() {
+        for i in 1..self.0.gates {
             let at = i * words..(i + 1) * words;
             let own: Vec<u64> = carry.iter().zip(&gates.mask[at.clone()]).map(|(c, mask)| c ^ mask).collect();
             exchange(channel, &own, &mut delta)?;
@@ -183,12 +165,7 @@ impl Chain {
             let gate = gates.share[at].iter().zip(inputs.plane(i)).zip(&delta);
             carry.iter_mut().zip(gate).for_each(|(c, ((share, x), delta))| *c = share ^ x & delta);
         }
-        let top = inputs.plane(self.width - 1);
+        let top = inputs.plane(self.0.gates);
         Ok(carry.iter().zip(top).map(|(carry, top)| carry ^ top).collect())
     }
-}
-
-/// Both parties' words cross.
-fn exchange(channel: &mut Channel, own: &[u64], theirs: &mut [u64]) -> Result<(), ProtocolError> {
-    Ok(channel.exchange(bytemuck::cast_slice(own), bytemuck::cast_slice_mut(theirs))?)
 }
