@@ -97,17 +97,37 @@ fn scatter<R: Element>(c: &mut [R], rows: &[usize], cols: &[usize], acc: &Tile<R
 }
 
 /// acc += a·b for packed `a: [inner][MR]` and `b: [inner][NR]`.
-pub(crate) fn tile_portable<R: Element>(
-    a: &[R],
-    b: &[R],
-    acc: &mut Tile<R>,
-    times: impl Fn(R, R) -> R + Copy,
-) {
+fn tile_portable<R: Element>(a: &[R], b: &[R], acc: &mut Tile<R>, times: impl Fn(R, R) -> R + Copy) {
     for (a, b) in a.chunks_exact(MR).zip(b.chunks_exact(NR)) {
         for (line, &a) in acc.iter_mut().zip(a) {
             line.iter_mut().zip(b).for_each(|(out, &b)| *out = out.plus(times(a, b)));
         }
     }
+}
+
+/// The float twin's micro-tile: the portable loop, compiled for AVX-512 where there is one.
+pub(crate) fn tile_f32(a: &[f32], b: &[f32], acc: &mut Tile<f32>) {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx512f") {
+        // SAFETY: the feature was detected just now.
+        unsafe { tile_avx512_f32(a, b, acc) };
+        return;
+    }
+    tile_portable(a, b, acc, |a, b| a * b);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn tile_avx512_f32(a: &[f32], b: &[f32], acc: &mut Tile<f32>) {
+    let mut sums = *acc;
+    for (a, b) in a.as_chunks::<MR>().0.iter().zip(b.as_chunks::<NR>().0) {
+        for i in 0..MR {
+            for j in 0..NR {
+                sums[i][j] += a[i] * b[j];
+            }
+        }
+    }
+    *acc = sums;
 }
 
 macro_rules! tiles {

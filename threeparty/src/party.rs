@@ -6,8 +6,8 @@
 //!
 //! Zero shares: αᵢ = F(kᵢ) − F(kᵢ₊₁) sum to zero and need no message (Araki et al., CCS 2016, section 3.2).
 //!
-//! Patterns. [`Party::round`] sends to and receives from both neighbours at once, frame by frame, so it cannot
-//! deadlock whatever the sizes. Sharing patterns built on it:
+//! Patterns. [`Party::round`] sends to and receives from both neighbours at once, so it cannot deadlock whatever the
+//! sizes, and a round lasts one latency plus its bytes. Sharing patterns built on it:
 //!
 //! ```text
 //! reshare         Pᵢ → Pᵢ₋₁ : zᵢ + αᵢ                additive zᵢ become replicated
@@ -21,8 +21,9 @@
 use crate::error::Error;
 use crate::ring::Ring;
 use crate::share::Shares;
-use channels::{Channel, ChannelError, FRAME, Traffic};
+use channels::{Channel, ChannelError, FRAME, Rx, Traffic, Tx};
 use prg::{Prg, Seed};
+use std::thread;
 use zeroize::Zeroize;
 
 /// A server's place in the operation at hand, relative to the lone party L.
@@ -144,7 +145,8 @@ impl Party {
         }
     }
 
-    /// Sends to and receives from both neighbours at once.
+    /// Sends to and receives from both neighbours at once: large messages leave on a thread of their own, so that
+    /// neither a full queue nor the network's latency holds up the other direction.
     pub(crate) fn round(
         &mut self,
         to_prev: &[u8],
@@ -154,32 +156,20 @@ impl Party {
     ) -> Result<(), Error> {
         self.rounds += 1;
         let (before, after) = ((self.id + 2) % 3, (self.id + 1) % 3);
-        let mut out = [to_prev.chunks(FRAME), to_next.chunks(FRAME)];
-        let mut into = [from_prev.chunks_mut(FRAME), from_next.chunks_mut(FRAME)];
         let next = self.next.channel();
         let result = self.prev.channel().stream(|prev_tx, prev_rx| {
             next.stream(|next_tx, next_rx| {
-                let at = |peer| move |source| Failure { peer, source };
-                loop {
-                    let sending = [out[0].next(), out[1].next()];
-                    let receiving = [into[0].next(), into[1].next()];
-                    if sending.iter().all(Option::is_none) && receiving.iter().all(Option::is_none) {
-                        return Ok(());
-                    }
-                    for (bytes, tx, peer) in
-                        [(sending[0], &mut *prev_tx, before), (sending[1], next_tx, after)]
-                    {
-                        if let Some(bytes) = bytes {
-                            tx.send(bytes).and_then(|()| tx.flush()).map_err(at(peer))?;
-                        }
-                    }
-                    let [first, second] = receiving;
-                    for (bytes, rx, peer) in [(first, &mut *prev_rx, before), (second, next_rx, after)] {
-                        if let Some(bytes) = bytes {
-                            rx.recv_into(bytes).map_err(at(peer))?;
-                        }
-                    }
+                let outgoing = [(prev_tx, to_prev, before), (next_tx, to_next, after)];
+                let incoming = [(prev_rx, from_prev, before), (next_rx, from_next, after)];
+                if to_prev.len() + to_next.len() <= FRAME {
+                    return send_both(outgoing).and_then(|()| receive_both(incoming));
                 }
+                thread::scope(|scope| {
+                    let sender = scope.spawn(move || send_both(outgoing));
+                    let received = receive_both(incoming);
+                    let sent = sender.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                    received.and(sent)
+                })
             })
         });
         result.map_err(|Failure { peer, source }| Error::Channel { peer, source })
@@ -267,6 +257,39 @@ impl Party {
 struct Failure {
     peer: usize,
     source: ChannelError,
+}
+
+/// Sends to both neighbours, a frame at a time in turns.
+fn send_both(messages: [(&mut Tx, &[u8], usize); 2]) -> Result<(), Failure> {
+    let mut rest = messages.map(|(tx, bytes, peer)| (tx, bytes.chunks(FRAME), peer));
+    let mut busy = true;
+    while busy {
+        busy = false;
+        for (tx, frames, peer) in &mut rest {
+            if let Some(bytes) = frames.next() {
+                let sent = tx.send(bytes).and_then(|()| tx.flush());
+                sent.map_err(|source| Failure { peer: *peer, source })?;
+                busy = true;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Receives from both neighbours, a frame at a time in turns.
+fn receive_both(messages: [(&mut Rx, &mut [u8], usize); 2]) -> Result<(), Failure> {
+    let mut rest = messages.map(|(rx, bytes, peer)| (rx, bytes.chunks_mut(FRAME), peer));
+    let mut busy = true;
+    while busy {
+        busy = false;
+        for (rx, frames, peer) in &mut rest {
+            if let Some(bytes) = frames.next() {
+                rx.recv_into(bytes).map_err(|source| Failure { peer: *peer, source })?;
+                busy = true;
+            }
+        }
+    }
+    Ok(())
 }
 
 impl From<ChannelError> for Failure {
