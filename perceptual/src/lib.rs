@@ -13,9 +13,12 @@
 #![forbid(unsafe_code)]
 
 pub mod attack;
+pub mod commands;
+pub mod compare;
 pub mod error;
 pub mod keys;
 pub mod morph;
+mod picture;
 pub mod pixel;
 pub mod quality;
 pub mod write;

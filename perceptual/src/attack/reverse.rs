@@ -48,6 +48,7 @@ pub fn reverse(model: &Model, augmented: &AugmentedModel) -> Result<Option<Rever
     let side = input.len() / blocks.len();
     let plain_order: Vec<usize> = (0..output.channels).collect();
 
+    let matrix_of = |index: usize| &augmented.first.matrices[blocks[index].matrix];
     let (voxels, rows) = conv.rows(0..side, &plain_order);
     if voxels != blocks[0].voxels {
         return Err(refuse("the augmented network was made from another one"));
@@ -55,7 +56,7 @@ pub fn reverse(model: &Model, augmented: &AugmentedModel) -> Result<Option<Rever
     let split = |matrix: &DMatrix<f64>| -> Vec<DMatrix<f64>> {
         plain_order.iter().map(|&j| matrix.columns(j * voxels.len(), voxels.len()).into_owned()).collect()
     };
-    let (plain, secret) = (split(&rows), split(&blocks[0].matrix));
+    let (plain, secret) = (split(&rows), split(matrix_of(0)));
     let mut order = None;
     let mut tried = 0;
     for candidate in &plain {
@@ -71,10 +72,8 @@ pub fn reverse(model: &Model, augmented: &AugmentedModel) -> Result<Option<Rever
         }
     }
     let Some(order) = order else { return Ok(None) };
-    let inverses = blocks
-        .iter()
-        .enumerate()
-        .map(|(index, block)| divide(&block.matrix, &conv.rows(index * side..(index + 1) * side, &order).1))
+    let inverses = (0..blocks.len())
+        .map(|index| divide(matrix_of(index), &conv.rows(index * side..(index + 1) * side, &order).1))
         .collect::<Option<Vec<_>>>()
         .ok_or_else(|| refuse("its weights do not determine a block of the key"))?;
     Ok(Some(Reversed { order, inverses, tried }))

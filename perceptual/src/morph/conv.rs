@@ -2,7 +2,9 @@
 //!
 //! C has a row per input value and a column per output value (channel, voxel), and is zero but for αp² entries per
 //! column. Rows of one block of M meet only the output voxels whose window reaches into the block: per block, C_ac is a
-//! dense matrix of q × (channels · those voxels), and zero elsewhere. That is all that is stored.
+//! dense matrix of q × (channels · those voxels), and zero elsewhere. That is all that is stored; and where M repeats one
+//! block, blocks that the windows reach in the same way (all but those at the borders, if q divides the width) share
+//! one matrix.
 
 use crate::error::{PerceptualError, Result};
 use crate::morph::key::MorphKey;
@@ -10,12 +12,13 @@ use models::graph::{Shape, Window};
 use nalgebra::DMatrix;
 use ndarray::{Array4, ArrayView1, ArrayView5};
 use rayon::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 /// Largest distance from an integer at which a sum is still rounded.
 pub const ROUNDING_LIMIT: f64 = 0.25;
 
-/// Most entries of C_ac: 2 GiB.
+/// Most stored entries of C_ac: 2 GiB.
 const MAX_ENTRIES: usize = 1 << 28;
 
 /// C_ac of one block of M.
@@ -23,8 +26,8 @@ const MAX_ENTRIES: usize = 1 << 28;
 pub(crate) struct Block {
     /// Output voxels that the block meets, ascending.
     pub(crate) voxels: Vec<usize>,
-    /// q × (channels · voxels), voxels fastest.
-    pub(crate) matrix: DMatrix<f64>,
+    /// Index of its q × (channels · voxels) matrix, voxels fastest.
+    pub(crate) matrix: usize,
 }
 
 /// The augmented convolution C_ac with its bias, channels in secret order: what the server holds.
@@ -33,10 +36,11 @@ pub struct AugmentedConv {
     pub(crate) input: Shape,
     pub(crate) output: Shape,
     pub(crate) blocks: Vec<Block>,
+    pub(crate) matrices: Vec<DMatrix<f64>>,
     pub(crate) bias: Vec<i64>,
 }
 
-/// A convolution, as [`augmented_entries`] and [`AugmentedConv::new`] read it.
+/// A convolution, as [`AugmentedConv::new`] reads it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Conv<'a> {
     pub(crate) window: &'a Window,
@@ -45,22 +49,12 @@ pub(crate) struct Conv<'a> {
     pub(crate) weights: ArrayView5<'a, i32>,
 }
 
-/// Entries of C_ac for blocks of `block` values: 8 bytes each, and one product each per scan.
-pub fn augmented_entries(window: &Window, input: Shape, output: Shape, block: usize) -> usize {
-    let kappa = input.len() / block;
-    (0..kappa)
-        .map(|index| reached(window, input, output, index * block..(index + 1) * block).len())
-        .sum::<usize>()
-        * block
-        * output.channels
-}
-
 /// Per output voxel that rows `rows` of C meet, the taps: (row, input channel, tap).
 fn reached(
     window: &Window,
     input: Shape,
     output: Shape,
-    rows: std::ops::Range<usize>,
+    rows: Range<usize>,
 ) -> BTreeMap<usize, Vec<(usize, usize, usize)>> {
     let mut voxels: BTreeMap<usize, Vec<_>> = BTreeMap::new();
     for row in rows {
@@ -96,38 +90,47 @@ fn split(index: usize, [_, height, width]: [usize; 3]) -> [usize; 3] {
 }
 
 impl Conv<'_> {
-    /// Rows `rows` of C on the voxels they meet; channels in the order given.
-    pub(crate) fn rows(&self, rows: std::ops::Range<usize>, order: &[usize]) -> (Vec<usize>, DMatrix<f64>) {
+    /// How the windows reach rows `rows` of C.
+    fn reach(&self, rows: Range<usize>) -> Reach {
         let start = rows.start;
-        let mut block = None;
-        let voxels = self.columns(rows, order, |height, width, row, column, weight| {
-            let matrix = block.get_or_insert_with(|| DMatrix::zeros(height, width));
-            matrix[(row - start, column)] += weight;
-        });
-        (voxels, block.unwrap_or_else(|| DMatrix::zeros(0, 0)))
+        let reached = reached(self.window, self.input, self.output, rows);
+        let relative = |(row, channel, tap): (usize, usize, usize)| (row - start, channel, tap);
+        let taps = reached.values().map(|taps| taps.iter().copied().map(relative).collect()).collect();
+        Reach { voxels: reached.into_keys().collect(), taps }
     }
 
-    /// Shows every entry of rows `rows` of C; returns the output voxels they meet.
-    fn columns(
-        &self,
-        rows: std::ops::Range<usize>,
-        order: &[usize],
-        mut entry: impl FnMut(usize, usize, usize, usize, f64),
-    ) -> Vec<usize> {
-        let height = rows.len();
-        let reached = reached(self.window, self.input, self.output, rows);
-        let width = reached.len() * order.len();
+    /// Rows `rows` of C on the voxels they meet; channels in the order given.
+    pub(crate) fn rows(&self, rows: Range<usize>, order: &[usize]) -> (Vec<usize>, DMatrix<f64>) {
+        let identity = DMatrix::identity(rows.len(), rows.len());
+        let reach = self.reach(rows);
+        (reach.voxels, self.multiply(&reach.taps, order, &identity))
+    }
+
+    /// `inverse` times the rows of C that windows reach as `taps` say.
+    fn multiply(&self, taps: &Taps, order: &[usize], inverse: &DMatrix<f64>) -> DMatrix<f64> {
+        let mut matrix = DMatrix::zeros(inverse.nrows(), order.len() * taps.len());
+        let width = taps.len();
         for (place, &channel) in order.iter().enumerate() {
-            for (index, taps) in reached.values().enumerate() {
+            for (index, taps) in taps.iter().enumerate() {
+                let mut column = matrix.column_mut(place * width + index);
                 for &(row, from, tap) in taps {
                     let [z, y, x] = split(tap, self.window.kernel);
                     let weight = f64::from(self.weights[[channel, from, z, y, x]]);
-                    entry(height, width, row, place * reached.len() + index, weight);
+                    column.axpy(weight, &inverse.column(row), 1.0);
                 }
             }
         }
-        reached.into_keys().collect()
+        matrix
     }
+}
+
+/// Per output voxel, the taps through which it reads: (row within the block, input channel, tap).
+type Taps = Vec<Vec<(usize, usize, usize)>>;
+
+/// Which output voxels a block meets, and how.
+struct Reach {
+    voxels: Vec<usize>,
+    taps: Taps,
 }
 
 impl AugmentedConv {
@@ -140,24 +143,25 @@ impl AugmentedConv {
     ) -> Result<Self> {
         key.check(conv.input.to_array())?;
         let block = key.block();
-        let entries = augmented_entries(conv.window, conv.input, conv.output, block);
+        let reaches: Vec<Reach> = (0..key.kappa())
+            .into_par_iter()
+            .map(|index| conv.reach(index * block..(index + 1) * block))
+            .collect();
+        let (blocks, taps) = share(reaches, key.distinct());
+        let entries = taps.iter().map(|(taps, _)| taps.len()).sum::<usize>() * block * order.len();
         if entries > MAX_ENTRIES {
             let gib = entries as f64 * 8.0 / (1_u64 << 30) as f64;
             let reason = format!(
-                "the augmented convolution would take {gib:.1} GiB; a larger morphing factor makes it smaller"
+                "the augmented convolution would take {gib:.1} GiB; smaller blocks (a larger morphing factor), one \
+                 repeated block, and a side that divides the image's width make it smaller"
             );
             return Err(PerceptualError::Parameters(reason));
         }
-        let inverses: Vec<_> = (0..key.distinct()).map(|index| key.inverse(index)).collect();
-        let blocks = (0..key.kappa())
-            .into_par_iter()
-            .map(|index| {
-                let inverse = &inverses[index % inverses.len()];
-                multiply(conv, index * block..(index + 1) * block, order, inverse)
-            })
-            .collect();
+        let inverses: Vec<_> = (0..key.distinct()).into_par_iter().map(|index| key.inverse(index)).collect();
+        let matrices =
+            taps.par_iter().map(|(taps, index)| conv.multiply(taps, order, &inverses[*index])).collect();
         let bias = order.iter().map(|&channel| bias[channel]).collect();
-        Ok(Self { input: conv.input, output: conv.output, blocks, bias })
+        Ok(Self { input: conv.input, output: conv.output, blocks, matrices, bias })
     }
 
     /// round(T·C_ac) + bias.
@@ -187,9 +191,9 @@ impl AugmentedConv {
         let mut sums = vec![0.0; self.output.len()];
         sums.par_chunks_mut(volume).enumerate().for_each(|(channel, plane)| {
             for (values, part) in morphed.chunks(block).zip(&self.blocks) {
+                let matrix = self.matrices[part.matrix].as_slice();
                 for (index, &voxel) in part.voxels.iter().enumerate() {
-                    let column =
-                        &part.matrix.as_slice()[(channel * part.voxels.len() + index) * block..][..block];
+                    let column = &matrix[(channel * part.voxels.len() + index) * block..][..block];
                     plane[voxel] += dot(values, column);
                 }
             }
@@ -201,10 +205,30 @@ impl AugmentedConv {
         (sums, off)
     }
 
-    /// Entries of C_ac that are stored.
+    /// Entries of C_ac that are stored and sent, 8 bytes each.
     pub fn entries(&self) -> usize {
-        self.blocks.iter().map(|block| block.matrix.len()).sum()
+        self.matrices.iter().map(DMatrix::len).sum()
     }
+
+    /// Products per scan.
+    pub fn products(&self) -> usize {
+        self.blocks.iter().map(|block| self.matrices[block.matrix].len()).sum()
+    }
+}
+
+/// Gives blocks that are reached in the same way under the same block of M one matrix; the second result says, per
+/// matrix, how it is reached and which block of M it belongs to.
+fn share(reaches: Vec<Reach>, distinct: usize) -> (Vec<Block>, Vec<(Taps, usize)>) {
+    let mut known: HashMap<(Taps, usize), usize> = HashMap::new();
+    let mut blocks = Vec::new();
+    for (index, Reach { voxels, taps }) in reaches.into_iter().enumerate() {
+        let next = known.len();
+        let matrix = *known.entry((taps, index % distinct)).or_insert(next);
+        blocks.push(Block { voxels, matrix });
+    }
+    let mut taps: Vec<_> = known.into_iter().collect();
+    taps.sort_unstable_by_key(|&(_, matrix)| matrix);
+    (blocks, taps.into_iter().map(|(reach, _)| reach).collect())
 }
 
 /// Eight partial sums, so that the compiler can keep them in vector registers.
@@ -216,16 +240,6 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
         (0..8).for_each(|i| sums[i] += a[i] * b[i]);
     }
     sums.iter().sum::<f64>() + rest_a.iter().zip(rest_b).map(|(a, b)| a * b).sum::<f64>()
-}
-
-fn multiply(conv: Conv<'_>, rows: std::ops::Range<usize>, order: &[usize], inverse: &DMatrix<f64>) -> Block {
-    let start = rows.start;
-    let mut block: Option<DMatrix<f64>> = None;
-    let voxels = conv.columns(rows, order, |height, width, row, column, weight| {
-        let matrix = block.get_or_insert_with(|| DMatrix::zeros(height, width));
-        matrix.column_mut(column).axpy(weight, &inverse.column(row - start), 1.0);
-    });
-    Block { voxels, matrix: block.unwrap_or_else(|| DMatrix::zeros(inverse.nrows(), 0)) }
 }
 
 #[cfg(test)]
@@ -254,7 +268,7 @@ mod tests {
         let order = key.channel_order(channels);
         let conv = Conv { window: &window, input, output, weights: weights.view() };
         let augmented = AugmentedConv::new(conv, bias.view(), &order, &key).unwrap();
-        assert_eq!(augmented.entries(), augmented_entries(&window, input, output, key.block()));
+        assert!(augmented.entries() <= augmented.products());
         let morphed = key.morph(&image.mapv(|v| v as f64)).unwrap();
         assert!(augmented.sums(&morphed).1 < 1e-6);
         let found = augmented.apply(&morphed).unwrap();
@@ -293,5 +307,18 @@ mod tests {
             12,
             Blocks::Independent,
         );
+    }
+
+    #[test]
+    fn repeated_blocks_share_what_is_stored() {
+        let (window, input) = (Window::dense([1, 3, 3], [0, 1, 1]), Shape { channels: 1, dims: [1, 64, 64] });
+        let output = Shape { channels: 2, ..input };
+        let weights = Array5::from_elem((2, 1, 1, 3, 3), 1);
+        let conv = Conv { window: &window, input, output, weights: weights.view() };
+        let key = MorphKey::new(MasterKey::from_bytes([9; 16]), input, 256, Blocks::Repeated).unwrap();
+        let augmented = AugmentedConv::new(conv, Array1::zeros(2).view(), &[1, 0], &key).unwrap();
+        // Left, middle and right, each at the top, in between and at the bottom.
+        assert_eq!((augmented.blocks.len(), augmented.matrices.len()), (256, 9));
+        assert_eq!(augmented.matrices[augmented.blocks[70].matrix].shape(), (16, 2 * 3 * 18));
     }
 }

@@ -1,15 +1,16 @@
 //! Morphed scans and augmented networks as files.
 //!
 //! A morphed scan is a safetensors file with one tensor `morphed` of 64-bit floats and the key's fingerprint. An augmented
-//! network is a folder: `manifest.json`, unchanged and public, and `augmented.safetensors`, for the server: per block of M
-//! `block.N` (64-bit floats, a column per row) and `block.N.voxels`, the bias, and the other layers' integers.
+//! network is a folder: `manifest.json`, unchanged and public, and `augmented.safetensors`, for the server: different
+//! matrices `matrix.N` (64-bit floats, a column per row), per block of M `block.N` (which matrix, then the voxels), the bias,
+//! and the other layers' integers.
 
 use crate::error::{PerceptualError, Result};
 use crate::morph::augment::{AugmentedModel, first_convolution};
 use crate::morph::conv::{AugmentedConv, Block};
 use imaging::{Overwrite, write_atomically};
 use models::bundle;
-use models::graph::NodeId;
+use models::graph::{NodeId, Shape};
 use models::manifest::{LayerWeights, Manifest};
 use nalgebra::DMatrix;
 use ndarray::{Array1, ArrayD};
@@ -49,11 +50,14 @@ pub fn read_morphed(path: &Path) -> Result<(Vec<f64>, String)> {
 pub fn save_augmented(model: &AugmentedModel, folder: &Path, overwrite: bool) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(|error| PerceptualError::file(folder, error))?;
     let mut tensors = Vec::new();
+    for (index, matrix) in model.first.matrices.iter().enumerate() {
+        let shape = vec![matrix.ncols(), matrix.nrows()];
+        tensors.push(Tensor::floats(format!("matrix.{index}"), shape, matrix.as_slice()));
+    }
     for (index, block) in model.first.blocks.iter().enumerate() {
-        let shape = vec![block.matrix.ncols(), block.matrix.nrows()];
-        tensors.push(Tensor::floats(format!("block.{index}"), shape, block.matrix.as_slice()));
-        let voxels = block.voxels.iter().map(|&voxel| voxel as i64).collect::<Vec<_>>();
-        tensors.push(Tensor::integers(format!("block.{index}.voxels"), vec![voxels.len()], &voxels));
+        let values: Vec<i64> =
+            [block.matrix].iter().chain(&block.voxels).map(|&value| value as i64).collect();
+        tensors.push(Tensor::integers(format!("block.{index}"), vec![values.len()], &values));
     }
     let bias = &model.first.bias;
     tensors.push(Tensor::integers("bias", vec![bias.len()], bias));
@@ -87,31 +91,45 @@ pub fn load_augmented(folder: &Path) -> Result<AugmentedModel> {
         return Err(PerceptualError::file(&path, "its blocks or biases do not fit the manifest"));
     }
     let side = input.len() / count;
+    let matrices = (0..)
+        .take_while(|index| stored.tensor(&format!("matrix.{index}")).is_ok())
+        .map(|index| read_matrix(&path, &stored, index, side))
+        .collect::<Result<Vec<_>>>()?;
     let blocks = (0..count)
-        .map(|index| read_block(&path, &stored, index, side, [output.channels, output.volume()]))
+        .map(|index| read_block(&path, &stored, index, &matrices, output))
         .collect::<Result<Vec<_>>>()?;
     let weights = read_layers(&path, &stored, &manifest, first)?;
-    let first = AugmentedConv { input, output, blocks, bias };
+    let first = AugmentedConv { input, output, blocks, matrices, bias };
     Ok(AugmentedModel { manifest, first, weights, key_fingerprint })
+}
+
+fn read_matrix(path: &Path, stored: &SafeTensors<'_>, index: usize, side: usize) -> Result<DMatrix<f64>> {
+    match floats(path, stored, &format!("matrix.{index}"))? {
+        (shape, values) if shape.len() == 2 && shape[1] == side => {
+            Ok(DMatrix::from_vec(side, shape[0], values))
+        }
+        _ => Err(PerceptualError::file(path, format!("matrix {index} does not fit the manifest"))),
+    }
 }
 
 fn read_block(
     path: &Path,
     stored: &SafeTensors<'_>,
     index: usize,
-    side: usize,
-    [channels, volume]: [usize; 2],
+    matrices: &[DMatrix<f64>],
+    output: Shape,
 ) -> Result<Block> {
-    let (shape, values) = floats(path, stored, &format!("block.{index}"))?;
-    let voxels: Vec<usize> = integers(path, stored, &format!("block.{index}.voxels"))?
-        .1
-        .into_iter()
-        .map(|voxel| usize::try_from(voxel).unwrap_or(usize::MAX))
-        .collect();
-    if shape != [channels * voxels.len(), side] || voxels.iter().any(|&voxel| voxel >= volume) {
-        return Err(PerceptualError::file(path, format!("block {index} does not fit the manifest")));
+    let refuse = || PerceptualError::file(path, format!("block {index} does not fit the manifest"));
+    let (_, values) = integers(path, stored, &format!("block.{index}"))?;
+    let mut values = values.into_iter().map(|value| usize::try_from(value).unwrap_or(usize::MAX));
+    let matrix = values.next().filter(|&matrix| matrix < matrices.len()).ok_or_else(refuse)?;
+    let voxels: Vec<usize> = values.collect();
+    let fits = matrices[matrix].ncols() == output.channels * voxels.len();
+    if fits && voxels.iter().all(|&voxel| voxel < output.volume()) {
+        Ok(Block { voxels, matrix })
+    } else {
+        Err(refuse())
     }
-    Ok(Block { matrix: DMatrix::from_vec(side, shape[0], values), voxels })
 }
 
 fn read_layers(

@@ -39,6 +39,6 @@ mod key;
 pub(crate) use augment::first_convolution;
 pub use augment::{AugmentedModel, augment};
 pub use backend::Morph;
-pub use conv::{AugmentedConv, ROUNDING_LIMIT, augmented_entries};
+pub use conv::{AugmentedConv, ROUNDING_LIMIT};
 pub use files::{load_augmented, read_morphed, save_augmented, write_morphed};
 pub use key::{Blocks, CONDITION, MAX_BLOCK, MorphKey};

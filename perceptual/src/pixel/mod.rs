@@ -14,10 +14,13 @@
 //! Layout `[channel, depth, height, width]`, bits drawn in that order, one permutation per voxel in `[depth, height,
 //! width]` order. Cost: one bit per sample, about 1.4 bytes of stream per colour voxel; no interaction.
 
+mod backend;
 mod files;
 mod keyspace;
 mod samples;
 
+pub use backend::Pixel;
+pub(crate) use backend::input_range;
 pub use files::{EncryptOptions, Sidecar, decrypt_file, decrypt_folder, encrypt_file, encrypt_folder};
 pub use keyspace::KeySpace;
 pub use samples::{IntegerMap, MapOptions, Samples};
@@ -44,7 +47,7 @@ pub fn encrypt(samples: &mut Array4<u16>, depth: u32, seed: &Seed, steps: Steps)
     check(samples, depth, steps)?;
     negate(samples, depth, seed);
     if steps.shuffle {
-        permute(samples.view_mut(), seed, |order, pixel| order.map(|from| pixel[from]));
+        shuffle(samples.view_mut(), seed);
     }
     Ok(())
 }
@@ -97,10 +100,15 @@ fn negate(samples: &mut Array4<u16>, depth: u32, seed: &Seed) {
     samples.iter_mut().zip(bits).filter(|(_, bit)| *bit).for_each(|(sample, _)| *sample ^= mask);
 }
 
-fn permute(
-    mut samples: ArrayViewMut4<'_, u16>,
+/// Step 3 on three channels.
+fn shuffle<T: Copy>(samples: ArrayViewMut4<'_, T>, seed: &Seed) {
+    permute(samples, seed, |order, pixel| order.map(|from| pixel[from]));
+}
+
+fn permute<T: Copy>(
+    mut samples: ArrayViewMut4<'_, T>,
     seed: &Seed,
-    apply: impl Fn([usize; 3], [u16; 3]) -> [u16; 3],
+    apply: impl Fn([usize; 3], [T; 3]) -> [T; 3],
 ) {
     let mut orders = vec![0; samples.len() / 3];
     Prg::new(&seed.derive("colour shuffling", 0)).fill_below(&mut orders, 6);
