@@ -2,6 +2,8 @@
 
 mod portable;
 #[cfg(target_arch = "x86_64")]
+mod vector;
+#[cfg(target_arch = "x86_64")]
 mod x86;
 
 use crate::group::{self, EvaluatorGroup, GarblerGroup, Job, LaneBits};
@@ -116,29 +118,33 @@ impl Isa {
 
     /// All that this machine has, the fastest last.
     pub fn available() -> Vec<Self> {
-        let all = [
-            (Self::Portable, true),
-            (Self::Aes, Aes::detect().is_some()),
-            (Self::Vaes, Vaes::detect().is_some()),
-        ];
-        all.into_iter().filter(|(_, there)| *there).map(|(isa, _)| isa).collect()
+        #[cfg(target_arch = "x86_64")]
+        let simd = [(Self::Aes, Aes::detect().is_some()), (Self::Vaes, Vaes::detect().is_some())];
+        #[cfg(not(target_arch = "x86_64"))]
+        let simd: [(Self, bool); 0] = [];
+        let there = simd.into_iter().filter(|(_, there)| *there).map(|(isa, _)| isa);
+        std::iter::once(Self::Portable).chain(there).collect()
     }
 
     /// [`group::garble`] with these instructions, or portably where the machine does not have them.
     pub(crate) fn garble(self, job: &Job<'_>, delta: u128, io: GarblerGroup<'_>) {
+        #[cfg(target_arch = "x86_64")]
         match (self, Aes::detect(), Vaes::detect()) {
-            (Self::Vaes, _, Some(kernel)) => kernel.garble_group(job, delta, io),
-            (Self::Aes, Some(kernel), _) => kernel.garble_group(job, delta, io),
-            _ => group::garble(Portable, job, delta, io),
+            (Self::Vaes, _, Some(kernel)) => return kernel.garble_group(job, delta, io),
+            (Self::Aes, Some(kernel), _) => return kernel.garble_group(job, delta, io),
+            _ => {}
         }
+        group::garble(Portable, job, delta, io);
     }
 
     /// [`group::evaluate`] likewise.
     pub(crate) fn evaluate(self, job: &Job<'_>, io: EvaluatorGroup<'_>) -> bool {
+        #[cfg(target_arch = "x86_64")]
         match (self, Aes::detect(), Vaes::detect()) {
-            (Self::Vaes, _, Some(kernel)) => kernel.evaluate_group(job, io),
-            (Self::Aes, Some(kernel), _) => kernel.evaluate_group(job, io),
-            _ => group::evaluate(Portable, job, io),
+            (Self::Vaes, _, Some(kernel)) => return kernel.evaluate_group(job, io),
+            (Self::Aes, Some(kernel), _) => return kernel.evaluate_group(job, io),
+            _ => {}
         }
+        group::evaluate(Portable, job, io)
     }
 }
