@@ -9,12 +9,12 @@
 //!
 //! | circuit | 2^16 | 2^20 | 2^24 | 2^32 | 737281 |
 //! | --- | --- | --- | --- | --- | --- |
-//! | [`Truncate`] | 15 + 8, 498 B | 19 + 12, 639 B | 23 + 16, 779 B | 31 + 24, 1068 B | 51 + 12, 1671 B |
-//! | [`Relu`] | 15 + 7, 524 B | 19 + 11, 689 B | 23 + 15, 853 B | 31 + 23, 1206 B | 57 + 13, 1938 B |
-//! | [`MaxPool`] of 8 with ReLU | 232 + 7 | 320 + 11 | 408 + 15 | 584 + 23 | 582 + 13 |
-//! | [`ArgMax`] of 3, no shift | 94 | 118 | 142 | 190 | 238 |
-//! | [`ArgMax`] of 256, no shift | 12231 | 15291 | 18351 | 24471 | 25531 |
-//! | [`Threshold`] at 0, no shift | 30 | 38 | 46 | 62 | 78 |
+//! | [`Truncate`] | 15 + 8, 498 B | 19 + 12, 639 B | 23 + 16, 779 B | 31 + 24, 1068 B | 33 + 15, 1110 B |
+//! | [`Relu`] | 15 + 7, 524 B | 19 + 11, 689 B | 23 + 15, 853 B | 31 + 23, 1206 B | 51 + 13, 1746 B |
+//! | [`MaxPool`] of 8 with ReLU | 232 + 7 | 320 + 11 | 408 + 15 | 584 + 23 | 534 + 13 |
+//! | [`ArgMax`] of 3, no shift | 94 | 118 | 142 | 190 | 196 |
+//! | [`ArgMax`] of 256, no shift | 12231 | 15291 | 18351 | 24471 | 21947 |
+//! | [`Threshold`] at 0, no shift | 30 | 38 | 46 | 62 | 64 |
 //!
 //! A power of two costs by its width, and shares modulo 2^k are shares modulo any smaller power of two: pass the
 //! narrowest `m_in` that holds x and reduce both shares to it, which is free.

@@ -37,7 +37,7 @@ impl Circuit for ArgMax {
         assert!((2..=256).contains(&self.classes), "argmax takes 2 to 256 classes");
         Shape {
             garbler_inputs: self.classes,
-            garbler: Reconstruct::new(self.m_in, 0).garbler_widths().repeat(self.classes),
+            garbler: vec![self.m_in.bits(); self.classes],
             evaluator: vec![self.m_in.bits(); self.classes],
             outputs: vec![OutputKind::Bits(self.bits())],
         }
@@ -45,17 +45,14 @@ impl Circuit for ArgMax {
 
     fn garbler_wires(&self, inputs: &[u64], wires: &mut [u64]) {
         let reconstruct = Reconstruct::new(self.m_in, 0);
-        for (&input, words) in inputs.iter().zip(wires.chunks_exact_mut(wires.len() / self.classes)) {
-            reconstruct.garbler_words(input, words);
-        }
+        wires.iter_mut().zip(inputs).for_each(|(wire, &share)| *wire = reconstruct.garbler_word(share));
     }
 
     fn run<G: Gates>(&self, g: &mut G, garbler: &[Word<G>], evaluator: &[Word<G>]) -> Vec<Output<G::Wire>> {
         let reconstruct = Reconstruct::new(self.m_in, 0);
         let bits = self.bits() as usize;
-        let each = garbler.len() / self.classes;
         let make = |g: &mut G, class: usize| {
-            let number = reconstruct.high(g, &garbler[class * each..][..each], &evaluator[class]);
+            let number = reconstruct.open(g, &garbler[class], &evaluator[class]).bits(g);
             (number, word::constant(g, class as u64, bits))
         };
         let play = |g: &mut G, (a, i): (Word<G>, Word<G>), (b, j): (Word<G>, Word<G>)| {
@@ -70,19 +67,19 @@ impl Circuit for Threshold {
     fn shape(&self) -> Shape {
         Shape {
             garbler_inputs: 1,
-            garbler: Reconstruct::new(self.m_in, 0).garbler_widths(),
+            garbler: vec![self.m_in.bits()],
             evaluator: vec![self.m_in.bits()],
             outputs: vec![OutputKind::Bits(1)],
         }
     }
 
     fn garbler_wires(&self, inputs: &[u64], wires: &mut [u64]) {
-        Reconstruct::new(self.m_in, 0).garbler_words(inputs[0], wires);
+        wires[0] = Reconstruct::new(self.m_in, 0).garbler_word(inputs[0]);
     }
 
     fn run<G: Gates>(&self, g: &mut G, garbler: &[Word<G>], evaluator: &[Word<G>]) -> Vec<Output<G::Wire>> {
         let reconstruct = Reconstruct::new(self.m_in, 0);
-        let number = reconstruct.high(g, garbler, &evaluator[0]);
+        let number = reconstruct.open(g, &garbler[0], &evaluator[0]).bits(g);
         let bound = self.at.saturating_add(1).saturating_add(reconstruct.offset() as i64);
         vec![Output::Bits(vec![word::at_least_constant(g, &number, bound.max(0) as u64)])]
     }

@@ -3,7 +3,7 @@
 //! Functionality: see each circuit; garbler a and mask r, evaluator b; the evaluator gets y − r modulo `m_out`, the
 //! garbler nothing, r being its share of y.
 
-use super::reconstruct::Reconstruct;
+use super::reconstruct::{Reconstruct, weighted};
 use super::tournament;
 use crate::circuit::{Circuit, Output, OutputKind, Shape, Sum, Term};
 use crate::gates::{Gates, Word};
@@ -49,96 +49,80 @@ pub struct MaxPool {
 
 impl Circuit for Truncate {
     fn shape(&self) -> Shape {
-        shape(Reconstruct::new(self.m_in, self.shift), self.m_in, self.m_out, 1)
+        shape(self.m_in, self.m_out, 1)
     }
 
     fn garbler_wires(&self, inputs: &[u64], wires: &mut [u64]) {
-        Reconstruct::new(self.m_in, self.shift).garbler_words(inputs[0], wires);
+        wires[0] = Reconstruct::new(self.m_in, self.shift).garbler_word(inputs[0]);
     }
 
     fn run<G: Gates>(&self, g: &mut G, garbler: &[Word<G>], evaluator: &[Word<G>]) -> Vec<Output<G::Wire>> {
         let reconstruct = Reconstruct::new(self.m_in, self.shift);
-        let high = reconstruct.high(g, garbler, &evaluator[0]);
-        vec![Output::Share(signed(&high, reconstruct.bias(), self.m_out))]
+        let opened = reconstruct.open(g, &garbler[0], &evaluator[0]);
+        vec![Output::Share(opened.sum(g, reconstruct.bias(), self.m_out))]
     }
 }
 
 impl Circuit for Relu {
     fn shape(&self) -> Shape {
-        shape(Reconstruct::new(self.m_in, self.shift), self.m_in, self.m_out, 1)
+        shape(self.m_in, self.m_out, 1)
     }
 
     fn garbler_wires(&self, inputs: &[u64], wires: &mut [u64]) {
-        Reconstruct::new(self.m_in, self.shift).garbler_words(inputs[0], wires);
+        wires[0] = Reconstruct::new(self.m_in, self.shift).garbler_word(inputs[0]);
     }
 
     fn run<G: Gates>(&self, g: &mut G, garbler: &[Word<G>], evaluator: &[Word<G>]) -> Vec<Output<G::Wire>> {
         let reconstruct = Reconstruct::new(self.m_in, self.shift);
-        let high = reconstruct.high(g, garbler, &evaluator[0]);
+        let high = reconstruct.open(g, &garbler[0], &evaluator[0]).bits(g);
         vec![Output::Share(positive(g, &high, reconstruct.bias(), self.m_out))]
     }
 }
 
 impl Circuit for MaxPool {
     fn shape(&self) -> Shape {
-        shape(Reconstruct::new(self.m_in, self.shift), self.m_in, self.m_out, self.window)
+        shape(self.m_in, self.m_out, self.window)
     }
 
     fn garbler_wires(&self, inputs: &[u64], wires: &mut [u64]) {
         let reconstruct = Reconstruct::new(self.m_in, self.shift);
-        let each = reconstruct.garbler_widths().len();
-        for (&input, words) in inputs.iter().zip(wires.chunks_exact_mut(each)) {
-            reconstruct.garbler_words(input, words);
-        }
+        wires.iter_mut().zip(inputs).for_each(|(wire, &share)| *wire = reconstruct.garbler_word(share));
     }
 
     /// Rounding and cutting low bits keep the order, so they come before the comparisons.
     fn run<G: Gates>(&self, g: &mut G, garbler: &[Word<G>], evaluator: &[Word<G>]) -> Vec<Output<G::Wire>> {
         let reconstruct = Reconstruct::new(self.m_in, self.shift);
-        let each = reconstruct.garbler_widths().len();
-        let make = |g: &mut G, i: usize| reconstruct.high(g, &garbler[i * each..][..each], &evaluator[i]);
+        let make = |g: &mut G, i: usize| reconstruct.open(g, &garbler[i], &evaluator[i]).bits(g);
         let play = |g: &mut G, a: Word<G>, b: Word<G>| word::max(g, &a, &b);
         let (high, bias) = (tournament(g, 0..self.window, &make, &play), reconstruct.bias());
         vec![Output::Share(if self.relu {
             positive(g, &high, bias, self.m_out)
         } else {
-            signed(&high, bias, self.m_out)
+            Sum { terms: weighted(&high, self.m_out, None), constant: self.m_out.reduce(-(bias as i64)) }
         })]
     }
 }
 
-fn shape(reconstruct: Reconstruct, m_in: Modulus, m_out: Modulus, count: usize) -> Shape {
+fn shape(m_in: Modulus, m_out: Modulus, count: usize) -> Shape {
     assert!(count > 0, "a window holds at least one number");
     Shape {
         garbler_inputs: count,
-        garbler: reconstruct.garbler_widths().repeat(count),
+        garbler: vec![m_in.bits(); count],
         evaluator: vec![m_in.bits(); count],
         outputs: vec![OutputKind::Share(m_out)],
     }
 }
 
-/// high − bias.
-fn signed<W: Copy>(high: &[W], bias: u64, m: Modulus) -> Sum<W> {
-    let term = |(i, &wire): (usize, &W)| Term { weight: power(m, i), wire, gate: None };
-    Sum { terms: high.iter().enumerate().map(term).collect(), constant: m.reduce(-(bias as i64)) }
-}
-
 /// max(0, high − bias).
 fn positive<G: Gates>(g: &mut G, high: &[G::Wire], bias: u64, m: Modulus) -> Sum<G::Wire> {
     let sign = word::at_least_constant(g, high, bias);
-    let term = |(i, &wire): (usize, &G::Wire)| Term { weight: power(m, i), wire, gate: Some(sign) };
     // If the bias is the top bit, taking it off leaves the bits below.
     let top = high.len() - 1;
     let is_top_bit = bias == 1 << top;
     let low = if is_top_bit { &high[..top] } else { high };
-    let mut terms: Vec<_> = low.iter().enumerate().map(term).collect();
+    let mut terms = weighted(low, m, Some(sign));
     if !is_top_bit {
         terms.push(Term { weight: m.reduce(-(bias as i64)), wire: sign, gate: None });
     }
     Sum { terms, constant: 0 }
-}
-
-/// 2^i modulo m.
-fn power(m: Modulus, i: usize) -> u64 {
-    (1 << i) % m.value()
 }
