@@ -75,16 +75,18 @@ fn bar() -> ProgressBar {
     bar
 }
 
-/// Expected time of a layer, in arbitrary units: bytes through the channel, and for linear layers one pass of
-/// homomorphic products over all pairs of channels.
+/// Expected seconds of a layer on some machine; only ratios matter: bytes through the channel, for linear layers one
+/// pass of homomorphic products over all pairs of channels, and oblivious transfers by the value.
 fn work(plan: &Plan, layer: &PlannedLayer) -> f64 {
     let graph = &plan.manifest().graph;
     let node = graph.node(layer.id);
     let total = layer.cost.total();
     let bytes = (total.alice_to_bob + total.bob_to_alice) as f64;
+    let values = node.shape.len() as f64;
     let inputs = node.inputs.first().map_or(0, |&id| graph.node(id).shape.channels);
-    let products = if node.op.is_linear_layer() { (inputs * node.shape.len()) as f64 } else { 0.0 };
-    4e-9 * bytes + 0.3e-9 * products + 1e-3
+    let products = if node.op.is_linear_layer() { inputs as f64 * values } else { 0.0 };
+    let transfers = if layer.step.ots().is_empty() { 0.0 } else { values };
+    2e-9 * bytes + 30e-9 * products + 2e-6 * transfers + 1e-3
 }
 
 impl Observer for Progress {

@@ -16,7 +16,7 @@ use ndarray::Array3;
 
 /// Segments a scan. What can be refused is refused before the long work, and most of it before connecting.
 pub fn segment(flags: &Segment) -> Result<(), Failure> {
-    flags.run.start_threads()?;
+    flags.run.start()?;
     let config = flags.plan.config()?;
     let scan = Scan::read(&flags.input).map_err(Failure::input)?;
     outputs::check(flags, &scan)?;

@@ -44,7 +44,4 @@ pub struct Serve {
     /// Threads, quiet.
     #[command(flatten)]
     pub run: RunFlags,
-    /// End with the process that started this one
-    #[arg(long, hide = true)]
-    pub with_parent: bool,
 }

@@ -14,7 +14,7 @@ use std::io::{Write, stdout};
 
 /// Serves until stopped, or one client.
 pub fn serve(flags: &Serve) -> Result<(), Failure> {
-    flags.run.start_threads()?;
+    flags.run.start()?;
     let (identity, trusted) = flags.endpoint.load()?;
     let models = Models::load(&flags.models)?;
     if let Some(path) = &flags.json {
@@ -24,9 +24,6 @@ pub fn serve(flags: &Serve) -> Result<(), Failure> {
     let mut listener =
         Listener::bind(&flags.listen, &identity, &trusted, &flags.endpoint.options(), clients)?;
     announce(&listener, &models)?;
-    if flags.with_parent {
-        cli::follow_parent();
-    }
     let stopper = listener.stopper();
     cli::on_stop(move || {
         tracing::info!("stopping: no more clients; those being served go on (signal again to end at once)");

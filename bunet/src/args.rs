@@ -1,6 +1,7 @@
 //! The command line.
 
 use clap::{Parser, Subcommand};
+use cli::PlanFlags;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -18,6 +19,12 @@ pub(crate) struct Args {
 /// What to do.
 #[derive(Subcommand, Clone, Debug)]
 pub(crate) enum Command {
+    /// Segment a sample scan blindly, with both parties on this machine
+    Demo(Demo),
+    /// Turn a trained network (ONNX) into a bundle to serve
+    Import(Import),
+    /// Tell what a run will cost: bytes, rounds, memory
+    Plan(Plan),
     /// Make keys and certificates
     Keygen(Keygen),
     /// Everything that the program `alice` does
@@ -52,4 +59,81 @@ pub(crate) struct Keygen {
     /// Who gets a key
     #[arg(value_name = "NAME", default_values = ["alice", "bob"])]
     pub(crate) names: Vec<String>,
+}
+
+/// Flags of `bunet demo`.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Demo {
+    /// A 3-D scan: a volume of a hippocampus
+    #[arg(long)]
+    pub(crate) volume: bool,
+    /// Another sample network
+    #[arg(long, value_name = "NAME", value_parser = crate::demo::case_names())]
+    pub(crate) model: Option<String>,
+    /// Strategies.
+    #[command(flatten)]
+    pub(crate) plan: PlanFlags,
+    /// Where the pictures go; those of an earlier demo are replaced
+    #[arg(long, value_name = "FOLDER", default_value = "out")]
+    pub(crate) out: PathBuf,
+    /// Write a record of the run, both parties' figures in one
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) json: Option<PathBuf>,
+    /// Threads of each party [default: one per core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+}
+
+/// Flags of `bunet import`.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Import {
+    /// The trained network
+    #[arg(value_name = "MODEL.onnx")]
+    pub(crate) onnx: PathBuf,
+    /// A folder of scans to calibrate on: a handful, like those the network will see
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) calibrate: PathBuf,
+    /// Where the bundle goes
+    #[arg(short, long, value_name = "MODEL.bunet")]
+    pub(crate) output: PathBuf,
+    /// How scans are prepared for the network, as in the manifest's `preprocessing` [default: grey values
+    /// divided by the largest one of their type, size exact]
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) preprocessing: Option<PathBuf>,
+    /// The network's name [default: the file's]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// A label's name, in order, with its grey value in pictures if wanted; may be repeated
+    #[arg(long, value_name = "NAME[=GREY]")]
+    pub(crate) label: Vec<String>,
+    /// Extents of the input where the file leaves them open, e.g. 1x200x200
+    #[arg(long, value_name = "CxHxW", value_parser = crate::import::extents)]
+    pub(crate) input_shape: Option<crate::import::Extents>,
+    /// Bits of the shares
+    #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u32).range(16..=40))]
+    pub(crate) bits: u32,
+    /// Most bits of a weight's magnitude
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(4..=16))]
+    pub(crate) weight_bits: u32,
+    /// Factor between the largest value seen and the range that is proved to fit
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.5)]
+    pub(crate) margin: f64,
+    /// Replace a bundle that exists
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+}
+
+/// Flags of `bunet plan`.
+#[derive(clap::Args, Clone, Debug)]
+#[command(after_help = crate::plan::networks())]
+pub(crate) struct Plan {
+    /// A bundle, or a manifest alone
+    #[arg(long, value_name = "MODEL.bunet|MANIFEST.json")]
+    pub(crate) model: PathBuf,
+    /// Strategies.
+    #[command(flatten)]
+    pub(crate) plan: PlanFlags,
+    /// Estimate the time on this network only
+    #[arg(long, value_name = "NAME", value_parser = cli::profile)]
+    pub(crate) profile: Option<net::Profile>,
 }

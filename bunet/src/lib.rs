@@ -1,8 +1,15 @@
 //! The operator's command: everything around a run.
+//!
+//! `bunet demo` shows the whole of it on one machine, `import` turns a trained network into a bundle, `plan` tells what a
+//! run will cost, `keygen` makes keys. Hidden subcommands `alice` and `bob` are those programs, so that the demo can
+//! start both parties as processes of their own.
 #![forbid(unsafe_code)]
 
 mod args;
+mod demo;
+mod import;
 mod keygen;
+mod plan;
 
 use args::{Args, Command};
 use clap::Parser;
@@ -18,6 +25,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     cli::start_log("warn");
     cli::finish(match command {
+        Command::Demo(flags) => demo::demo(&flags),
+        Command::Import(flags) => import::import(&flags),
+        Command::Plan(flags) => plan::plan(&flags),
         Command::Keygen(flags) => keygen::keygen(&flags),
         Command::Alice(_) | Command::Bob(_) => Ok(()), // ran above
     })

@@ -22,7 +22,8 @@ fn expected(place: &Place) -> Vec<u8> {
 fn a_scan_is_segmented_as_the_reference_does() {
     let place = Place::with(common::network(16, &[2, 4], "relu"));
     let bob = place.bob(&["--json", "bob.json"]);
-    let more = ["--json", "alice.json", "--overlay", "overlay.png", "--strategy", "truncation=gc"];
+    let more =
+        ["--json", "alice.json", "--overlay", "overlay.png", "--preset", "gc", "--strategy", "truncation=gc"];
     let output = place.alice(&bob.address, &more).output().unwrap();
     let (code, errors) = outcome(&output);
     assert_eq!(code, Some(0), "{errors}");

@@ -36,12 +36,16 @@ pub struct RunFlags {
     /// Shares of the layers that are exact only up to carries; for processes of one owner
     #[arg(long, value_name = "FILE", hide = true)]
     pub audit: Option<PathBuf>,
+    /// End with the process that started this one
+    #[arg(long, hide = true)]
+    pub with_parent: bool,
 }
 
 /// Which strategies run.
 #[derive(Args, Clone, Debug, Default)]
 pub struct PlanFlags {
-    /// Strategies for all operators: `gc` (coefficient packing and garbled circuits over 2^k) or `bunet` (the paper's)
+    /// Strategies for all operators: `fast` (oblivious transfer), `gc` (garbled circuits) or `bunet` (the paper's)
+    /// [default: fast]
     #[arg(long, value_name = "NAME", value_parser = preset)]
     pub preset: Option<Preset>,
     /// Bits of the shares [default: what the network was quantised for]
@@ -101,8 +105,11 @@ impl Endpoint {
 }
 
 impl RunFlags {
-    /// Makes the pool of threads.
-    pub fn start_threads(&self) -> Result<(), Failure> {
+    /// Makes the pool of threads, and ties this process to the one that started it if asked to.
+    pub fn start(&self) -> Result<(), Failure> {
+        if self.with_parent {
+            crate::follow_parent();
+        }
         let Some(threads) = self.threads else { return Ok(()) };
         let pool = rayon::ThreadPoolBuilder::new().num_threads(usize::from(threads));
         pool.build_global().map_err(|error| Failure::new(Kind::Internal, format!("no threads: {error}")))
@@ -114,7 +121,8 @@ fn timeout(text: &str) -> Result<f64, String> {
     (0.1..=1e6).contains(&seconds).then_some(seconds).ok_or_else(|| "not between 0.1 and 1000000".to_owned())
 }
 
-fn profile(name: &str) -> Result<Profile, String> {
+/// The network of this name, or the names that there are.
+pub fn profile(name: &str) -> Result<Profile, String> {
     let known = || channels::shaper::PROFILES.map(|profile| profile.name).join(", ");
     Profile::named(name).ok_or_else(|| format!("no such network; there are: {}", known()))
 }

@@ -1,0 +1,145 @@
+//! `bunet plan`: what a run will cost, before it runs.
+
+use crate::args;
+use channels::Profile;
+use channels::shaper::PROFILES;
+use cli::{Align, Failure, Table, bytes, megabytes, seconds, shape};
+use models::bundle;
+use protocol::Plan;
+use protocol::cost::Flow;
+use protocol::engine::is_local;
+use protocol::plan::PlannedLayer;
+
+/// Prints layers, phases and times.
+pub(crate) fn plan(flags: &args::Plan) -> Result<(), Failure> {
+    let manifest = bundle::load_manifest(&flags.model).map_err(Failure::input)?;
+    let plan = Plan::derive(&manifest, &flags.plan.config()?)?;
+    println!(
+        "{}, preset {}, plan {}\n",
+        manifest.name,
+        plan.config().preset.name(),
+        cli::short(&plan.hash())
+    );
+    let live = live_values(&plan);
+    print!("{}", layers(&plan, &live));
+    println!();
+    print!("{}", phases(&plan));
+    println!();
+    let profiles = flags.profile.map_or_else(|| PROFILES[1..].to_vec(), |profile| vec![profile]);
+    print!("{}", networks_table(&plan, &profiles));
+    let peak = plan.layers().iter().zip(&live).map(|(layer, live)| memory(layer, *live)).max().unwrap_or(0);
+    println!("\npeak memory of a party: about {}", bytes(peak + BASE));
+    Ok(())
+}
+
+/// What a party's program holds before any layer: code, keys, socket queues, buffers of oblivious transfer.
+const BASE: u64 = 64 << 20;
+
+fn layers(plan: &Plan, live: &[u64]) -> String {
+    use Align::{Left, Right};
+    let mut table = Table::new(&[
+        ("layer", Left),
+        ("operator", Left),
+        ("strategy", Left),
+        ("shape", Left),
+        ("modulus", Left),
+        ("MB up", Right),
+        ("MB down", Right),
+        ("rounds", Right),
+        ("MB memory", Right),
+    ]);
+    let graph = &plan.manifest().graph;
+    for (layer, &live) in plan.layers().iter().zip(live) {
+        let node = graph.node(layer.id);
+        if is_local(&node.op) {
+            continue;
+        }
+        let cost = layer.step.cost().total();
+        table.row([
+            node.name.clone(),
+            node.op.kind().to_owned(),
+            layer.strategy.to_owned(),
+            shape(node.shape.to_array()),
+            layer.modulus.to_string(),
+            megabytes(cost.alice_to_bob),
+            megabytes(cost.bob_to_alice),
+            cost.rounds.to_string(),
+            megabytes(memory(layer, live)),
+        ]);
+    }
+    table.render()
+}
+
+/// An estimate: shares alive while the layer runs, at eight bytes, the ciphertexts that Bob gathers and transforms,
+/// and his replies.
+fn memory(layer: &PlannedLayer, live: u64) -> u64 {
+    let cost = layer.step.cost().total();
+    let ciphertexts = if layer.step.keys().is_some() { 2 * cost.alice_to_bob + cost.bob_to_alice } else { 0 };
+    8 * live + ciphertexts
+}
+
+/// Per layer, how many values are alive while it runs: its inputs, its result, and what later layers still read.
+fn live_values(plan: &Plan) -> Vec<u64> {
+    let graph = &plan.manifest().graph;
+    let mut last: Vec<usize> = (0..graph.nodes().len()).collect();
+    for (id, node) in graph.nodes().iter().enumerate() {
+        node.inputs.iter().for_each(|&input| last[input] = last[input].max(id));
+    }
+    let alive = |now: usize| {
+        let born = graph.nodes()[..=now].iter().zip(&last);
+        born.filter(|(_, last)| **last >= now).map(|(node, _)| node.shape.len() as u64).sum()
+    };
+    plan.layers().iter().map(|layer| alive(layer.id)).collect()
+}
+
+fn phases(plan: &Plan) -> String {
+    use Align::{Left, Right};
+    let mut table =
+        Table::new(&[("phase", Left), ("Alice→Bob", Right), ("Bob→Alice", Right), ("rounds", Right)]);
+    let cost = plan.cost();
+    let total = plan.setup_cost() + cost.total();
+    for (name, flow) in
+        [("setup", plan.setup_cost()), ("offline", cost.offline), ("online", cost.online), ("total", total)]
+    {
+        table.row([
+            name.to_owned(),
+            bytes(flow.alice_to_bob),
+            bytes(flow.bob_to_alice),
+            flow.rounds.to_string(),
+        ]);
+    }
+    table.render()
+}
+
+fn networks_table(plan: &Plan, profiles: &[Profile]) -> String {
+    use Align::{Left, Right};
+    let mut table =
+        Table::new(&[("network", Left), ("rate", Right), ("round trip", Right), ("time on the wire", Right)]);
+    let Flow { alice_to_bob, bob_to_alice, rounds } = plan.setup_cost() + plan.cost().total();
+    for profile in profiles {
+        table.row([
+            profile.name.to_owned(),
+            rate(profile),
+            format!("{} ms", profile.round_trip.as_secs_f64() * 1e3),
+            seconds(profile.seconds(alice_to_bob + bob_to_alice, rounds)),
+        ]);
+    }
+    table.render()
+}
+
+fn rate(profile: &Profile) -> String {
+    if profile.bytes_per_second.is_finite() {
+        format!("{}/s", bytes(profile.bytes_per_second as u64))
+    } else {
+        "unlimited".to_owned()
+    }
+}
+
+/// The named networks, for `--help`.
+pub(crate) fn networks() -> String {
+    let line = |profile: &Profile| {
+        format!("  {:<14} {:>10}, {} ms", profile.name, rate(profile), profile.round_trip.as_secs_f64() * 1e3)
+    };
+    let lines: Vec<String> = PROFILES.iter().map(line).collect();
+    format!("Networks (rate each way, round trip):\n{}", lines.join("\n"))
+}
