@@ -5,8 +5,8 @@
 //! skip of its level (skip first), then a 1^rank readout and argmax (or a threshold for one label channel).
 //!
 //! Random weights are normal with He's deviation; each channel is then scaled and shifted so that its
-//! output on random images has unit deviation and zero mean, as batch norm leaves a trained network. Half of the
-//! ReLUs are active and every label occurs.
+//! output on random images has unit deviation and zero mean, as batch norm leaves a trained network (before a
+//! square: deviation 0.3 and mean 1). Half of the ReLUs are active and every label occurs.
 
 use crate::float::{FloatError, FloatLayer, FloatModel, eval};
 use crate::graph::{Dims, Graph, GraphError, NodeId, Op, Shape, Window};
@@ -91,22 +91,25 @@ pub fn activations(variant: &str, levels: usize) -> Result<Vec<Activation>, UNet
     }
 }
 
-/// A smooth random image with values in [−1, 1]: a few waves per axis and fine noise.
+/// A smooth random image with values in [−1, 1]: waves of several lengths in random directions, and fine noise. Its
+/// statistics do not depend on its extents.
 pub fn random_image(shape: Shape, seed: u64) -> Array4<f32> {
+    const PERIODS: [f32; 8] = [4.0, 5.5, 8.0, 11.0, 16.0, 22.0, 32.0, 45.0];
     let mut random = SplitMix::new(seed);
     let mut image = Array4::zeros(shape.to_array());
+    let spatial = shape.dims.map(|extent| f32::from(u8::from(extent > 1)));
     for mut channel in image.outer_iter_mut() {
-        let waves: Vec<[f32; 4]> = (0..6)
-            .map(|_| {
-                let mut frequency = || (random.uniform() - 0.5) * 0.6;
-                let along = [frequency(), frequency(), frequency()];
-                [along[0], along[1], along[2], random.uniform() * std::f32::consts::TAU]
-            })
-            .collect();
+        let waves = PERIODS.map(|period| {
+            let along: [f32; 3] = std::array::from_fn(|axis| random.normal() * spatial[axis]);
+            let length = along.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-3);
+            let frequency = std::f32::consts::TAU / period / length;
+            let [z, y, x] = along.map(|x| x * frequency);
+            [z, y, x, random.uniform() * std::f32::consts::TAU]
+        });
         for ((z, y, x), value) in channel.indexed_iter_mut() {
             let phase = |w: &[f32; 4]| w[0] * z as f32 + w[1] * y as f32 + w[2] * x as f32 + w[3];
             let smooth: f32 = waves.iter().map(|wave| phase(wave).sin()).sum();
-            *value = (smooth / 4.0 + random.normal() * 0.15).clamp(-1.0, 1.0);
+            *value = (smooth / 5.0 + random.normal() * 0.1).clamp(-1.0, 1.0);
         }
     }
     image
@@ -117,15 +120,15 @@ impl UNet {
     pub fn build(&self) -> Result<FloatModel, UNetError> {
         let small = self.at_calibration_size();
         let graph = small.graph()?;
-        let count = (8192 / small.input.volume() as u64).clamp(2, 32);
+        let count = (16_384 / small.input.volume() as u64).clamp(4, 32);
         let images: Vec<_> =
             (0..count).map(|image| random_image(small.input, self.seed ^ (image + 1))).collect();
         let weights = initialise(&graph, &images, self.seed)?;
         Ok(self.with_weights(self.graph()?, weights))
     }
 
-    /// The quantised network. Ranges are calibrated on random images of a reduced size: statistics of a layer do
-    /// not depend on the extents.
+    /// The quantised network. Ranges of a large one are calibrated on random images of a reduced size: statistics
+    /// of a layer hardly depend on the extents.
     pub fn build_quantised(
         &self,
         options: &QuantiseOptions,
@@ -134,12 +137,14 @@ impl UNet {
         Ok(quantise(&model, &self.calibrate(&model)?, options)?)
     }
 
+    /// Calibrates on the full size where that is quick, on a reduced one otherwise.
     fn calibrate(&self, model: &FloatModel) -> Result<Calibration, UNetError> {
-        let small = self.at_calibration_size();
-        let model = small.with_weights(small.graph()?, model.weights.clone());
+        let (size, images) =
+            if products(&model.graph) <= QUICK { (self.clone(), 3) } else { (self.at_calibration_size(), 8) };
+        let model = size.with_weights(size.graph()?, model.weights.clone());
         let mut calibrator = Calibrator::new(&model);
-        for image in 0..4 {
-            calibrator.add(&random_image(small.input, self.seed ^ (image + 1)))?;
+        for image in 0..images {
+            calibrator.add(&random_image(size.input, self.seed ^ (image + 1)))?;
         }
         Ok(calibrator.finish()?)
     }
@@ -255,6 +260,20 @@ impl UNet {
     }
 }
 
+/// Products of one evaluation that a calibration may cost.
+const QUICK: usize = 4_000_000_000;
+
+/// Multiplications of one evaluation.
+fn products(graph: &Graph) -> usize {
+    let of = |node: &crate::graph::Node| {
+        let inputs = node.inputs.first().map(|&input| graph.node(input).shape)?;
+        let taps = node.op.weight_shape(inputs.channels)?.iter().product::<usize>();
+        let transposed = matches!(node.op, Op::ConvTranspose { .. });
+        Some(taps * if transposed { inputs.volume() } else { node.shape.volume() })
+    };
+    graph.nodes().iter().filter_map(of).sum()
+}
+
 /// Random weights, layer by layer, each normalised on the values that reach it.
 fn initialise(
     graph: &Graph,
@@ -279,7 +298,8 @@ fn initialise(
             Some(shape) => {
                 let mut layer = random_layer(shape, node.shape.channels, &mut random);
                 let mut value = evaluate(Some(&layer));
-                normalise(&mut layer, matches!(node.op, Op::ConvTranspose { .. }), &mut value);
+                let transposed = matches!(node.op, Op::ConvTranspose { .. });
+                normalise(&mut layer, transposed, targets(graph, id), &mut value);
                 if graph.nodes()[id + 1..].iter().all(|node| node.op.is_readout()) {
                     balance(&mut layer, &mut value);
                 }
@@ -300,21 +320,33 @@ fn random_layer(shape: [usize; 5], channels: usize, random: &mut SplitMix) -> Fl
     FloatLayer { weights, bias: Array1::zeros(channels) }
 }
 
-/// Scales and shifts the layer's channels so that `values`, its outputs, have unit deviation and zero means.
-fn normalise(layer: &mut FloatLayer, transposed: bool, values: &mut [Array4<f32>]) {
+/// Mean and deviation that a layer's channels are brought to. Before a square the values stay clear of zero: squares of
+/// centred values, four in a row, would have tails that no trained network has.
+fn targets(graph: &Graph, id: NodeId) -> [f32; 2] {
+    let squared = graph.nodes().iter().any(|node| node.op == Op::Square && node.inputs == [id]);
+    if squared { [1.0, 0.3] } else { [0.0, 1.0] }
+}
+
+/// Scales and shifts the layer's channels so that `values`, its outputs, have the targets' mean and deviation. A
+/// channel that hardly varies on these images is not blown up.
+fn normalise(layer: &mut FloatLayer, transposed: bool, targets: [f32; 2], values: &mut [Array4<f32>]) {
     let channels = layer.bias.len();
     let count = (values.iter().map(|value| value.len()).sum::<usize>() / channels) as f32;
+    let means: Vec<f32> = (0..channels).map(|channel| channel_sum(values, channel, |y| y) / count).collect();
+    let deviation = |channel: usize| {
+        let mean = means[channel];
+        (channel_sum(values, channel, |y| (y - mean) * (y - mean)) / count).sqrt()
+    };
+    let deviations: Vec<f32> = (0..channels).map(deviation).collect();
+    let typical = deviations.iter().sum::<f32>() / channels as f32;
     for channel in 0..channels {
-        let mean = channel_sum(values, channel, |y| y) / count;
-        let deviation = (channel_sum(values, channel, |y| y * y) / count - mean * mean).max(1e-8).sqrt();
-        let scale = 1.0 / deviation;
-        layer
-            .weights
-            .index_axis_mut(Axis(usize::from(transposed)), channel)
-            .mapv_inplace(|weight| weight * scale);
-        layer.bias[channel] = (layer.bias[channel] - mean) * scale;
+        let scale = targets[1] / deviations[channel].max(typical / 2.0).max(1e-6);
+        let mean = means[channel];
+        let mut weights = layer.weights.index_axis_mut(Axis(usize::from(transposed)), channel);
+        weights.mapv_inplace(|weight| weight * scale);
+        layer.bias[channel] = (layer.bias[channel] - mean) * scale + targets[0];
         for value in values.iter_mut() {
-            value.index_axis_mut(Axis(0), channel).mapv_inplace(|y| (y - mean) * scale);
+            value.index_axis_mut(Axis(0), channel).mapv_inplace(|y| (y - mean) * scale + targets[0]);
         }
     }
 }

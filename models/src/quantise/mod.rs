@@ -44,7 +44,7 @@ pub struct QuantiseOptions {
 
 impl Default for QuantiseOptions {
     fn default() -> Self {
-        Self { share_bits: 24, margin: 1.5, weight_bits: 8, input_bound: 1.0 }
+        Self { share_bits: 24, margin: 1.5, weight_bits: 7, input_bound: 1.0 }
     }
 }
 
