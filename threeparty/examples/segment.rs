@@ -1,12 +1,13 @@
 //! Segments one image with three servers in one process and prints what every layer cost.
 //!
-//! `cargo run --release -p threeparty --example segment -- [bundle folder]`: a random image of the model's shape; without
-//! a bundle, a U-Net 16-32-64 with random weights on 1×128×128.
+//! `cargo run --release -p threeparty --example segment -- [bundle folder [picture]]`: the middle of a grey picture, or a
+//! random image of the model's shape; without a bundle, a U-Net 16-32-64 with random weights on 1×128×128.
 
 use models::backend::Backend;
 use models::quantise::QuantiseOptions;
 use models::unet::{Activation, Pooling, UNet, random_image};
-use models::{Model, Shape, bundle};
+use models::{Model, Shape, bundle, reference};
+use ndarray::Array4;
 use std::path::Path;
 use std::time::Instant;
 use threeparty::backend::ThreeParty;
@@ -18,7 +19,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         None => random_unet()?,
     };
     let shape = model.manifest.graph.node(0).shape;
-    let image = model.manifest.quantise_input(&random_image(shape, 7));
+    let image = match std::env::args().nth(2) {
+        Some(file) => grey(&image::open(file)?.to_luma8(), shape)?,
+        None => random_image(shape, 7),
+    };
+    let image = model.manifest.quantise_input(&image);
+    if let Err(error) = reference::run_checked(&model, &image) {
+        println!("beware: {error}");
+    }
     let (start, cpu) = (Instant::now(), cpu_seconds());
     let record = ThreeParty.run(&model, &image)?.record;
     let cpu = cpu_seconds().zip(cpu).map(|(after, before)| after - before);
@@ -41,6 +49,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     );
     println!("against the integer reference: {:?}; peak memory {:?} bytes", record.agreement, peak_memory());
     Ok(())
+}
+
+/// The middle of a picture, grey values from 0 to 1.
+fn grey(picture: &image::GrayImage, shape: Shape) -> Result<Array4<f32>, &'static str> {
+    let [_, height, width] = shape.dims.map(|extent| extent as u32);
+    let (Some(left), Some(top)) = (picture.width().checked_sub(width), picture.height().checked_sub(height))
+    else {
+        return Err("the picture is smaller than what the network reads");
+    };
+    let pixel = |(_, _, y, x): (usize, usize, usize, usize)| {
+        picture.get_pixel(left / 2 + x as u32, top / 2 + y as u32)
+    };
+    let [depth, height, width] = shape.dims;
+    Ok(Array4::from_shape_fn((shape.channels, depth, height, width), |at| f32::from(pixel(at).0[0]) / 255.0))
 }
 
 fn random_unet() -> Result<Model, Box<dyn std::error::Error>> {

@@ -26,6 +26,7 @@ pub mod machine;
 mod multiply;
 mod party;
 mod pool;
+pub mod remote;
 mod ring;
 pub mod serve;
 mod share;

@@ -1,9 +1,10 @@
 //! Three `party` processes and their clients over TLS on loopback.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use models::backend::Backend;
 use models::quantise::QuantiseOptions;
 use models::unet::{Activation, Pooling, UNet, random_image};
-use models::{Shape, bundle, reference};
+use models::{Model, Shape, bundle, reference};
 use serde_json::{Value, json};
 use std::fs;
 use std::net::TcpListener;
@@ -11,6 +12,8 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use threeparty::job::Job;
+use threeparty::remote::RemoteThreeParty;
 
 struct Place {
     folder: TempDir,
@@ -173,6 +176,37 @@ fn a_scan_is_segmented_for_its_owner_alone() {
     let expected = reference::run(&model, &model.manifest.quantise_input(&image)).unwrap();
     let different = labels.into_iter().flatten().flatten().zip(&expected).filter(|(a, b)| a != *b).count();
     assert!(different <= 2, "{different} of {} labels", expected.len());
+}
+
+#[test]
+fn three_processes_are_a_backend() {
+    let place = Place::new(&["both"]);
+    let input = Shape { channels: 1, dims: [1, 8, 8] };
+    let activations = vec![Activation::Relu; 3];
+    let unet =
+        UNet { rank: 2, input, channels: vec![3, 4], pooling: Pooling::Avg, activations, labels: 2, seed: 6 };
+    let (model, _) = unet.build_quantised(&QuantiseOptions::default()).unwrap();
+    place.job(
+        "job.json",
+        json!({ "segment": {
+            "manifest": model.manifest, "model_owner": "both", "data_owner": "both", "images": 1,
+        } }),
+    );
+    let servers: Vec<Child> = (0..3).map(|id| place.party(id, "job.json", &[])).collect();
+    let mut backend = RemoteThreeParty {
+        job: Job::parse(&fs::read_to_string(place.path("job.json")).unwrap()).unwrap(),
+        identity: net::Identity::load(place.path("keys/both.key")).unwrap(),
+        trusted: net::Trusted::load(place.path("keys")).unwrap(),
+        options: net::Options::default(),
+        patience: Duration::from_secs(20),
+    };
+    let image = model.manifest.quantise_input(&random_image(input, 9));
+    let agreement = backend.run(&model, &image).unwrap().record.agreement.unwrap();
+    assert!(agreement.total == 64 && agreement.different <= 2, "{agreement:?}");
+    servers.into_iter().for_each(|server| drop(succeeded(server.wait_with_output().unwrap())));
+    let other = UNet { seed: 7, ..unet }.build_quantised(&QuantiseOptions::default()).unwrap().0;
+    let other = Model { manifest: models::Manifest { name: "other".into(), ..other.manifest }, ..other };
+    assert!(backend.run(&other, &image).is_err(), "the job names another model");
 }
 
 #[test]
