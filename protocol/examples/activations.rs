@@ -1,7 +1,7 @@
 //! What the strategies of the activations cost per value, both parties in one process: bytes both ways with OTs, rounds,
 //! and CPU time of both, over both sources of OTs.
 //!
-//! `cargo run --release -p protocol --example activations [log2 of the number of values]`
+//! `cargo run --release -p protocol --example activations [log2 of the number of values [part of a row's name]]`
 #![allow(clippy::unwrap_used, reason = "an example")]
 
 use channels::memory;
@@ -42,6 +42,9 @@ fn model(op: Op, values: usize, bound: u64) -> Model {
 }
 
 fn run(title: &str, model: &Model, operator: Operator, name: &str, ot: Source) {
+    if std::env::args().nth(2).is_some_and(|only| !format!("{title} {name} {ot:?}").contains(&only)) {
+        return;
+    }
     let mut config = Config { ot, ..Config::default() };
     config.strategies.insert(operator, name.into());
     let plan = Plan::derive(&model.manifest, &config).unwrap();
@@ -58,12 +61,13 @@ fn run(title: &str, model: &Model, operator: Operator, name: &str, ot: Source) {
     let (layer, per) = (&measured.layers[0], (h * w) as f64);
     let traffic = &layer.traffic;
     println!(
-        "{title:<22} {name:<10} {ot:<8} {:8.2} B/value ({:.2} up, {:.2} down), {:3} rounds, {:7.3} µs CPU, {:7.3} µs",
+        "{title:<22} {name:<10} {ot:<8} {:8.2} B/value ({:.2} up, {:.2} down), {:3} rounds, {:7.3} µs CPU ({:.3} offline), {:7.3} µs",
         (traffic.sent + traffic.received) as f64 / per,
         traffic.sent as f64 / per,
         traffic.received as f64 / per,
         plan.layers()[0].cost.online.rounds,
         layer.cpu_seconds.unwrap_or(f64::NAN) / per * 1e6,
+        measured.offline.cpu_seconds.unwrap_or(f64::NAN) / per * 1e6,
         layer.seconds / per * 1e6,
         ot = format!("{ot:?}").to_lowercase(),
     );

@@ -69,11 +69,13 @@ pub enum Preset {
     /// Coefficient packing and oblivious transfer over 2^k shares.
     #[default]
     Fast,
+    /// The same with prefix trees instead of carry chains: fewer rounds for more bytes, where latency decides.
+    FastWan,
 }
 
 impl Preset {
     /// All presets.
-    pub const ALL: [Self; 3] = [Self::Bunet, Self::Gc, Self::Fast];
+    pub const ALL: [Self; 4] = [Self::Bunet, Self::Gc, Self::Fast, Self::FastWan];
 
     /// Its name in flags and files.
     pub fn name(self) -> &'static str {
@@ -81,6 +83,7 @@ impl Preset {
             Self::Bunet => "bunet",
             Self::Gc => "gc",
             Self::Fast => "fast",
+            Self::FastWan => "fast-wan",
         }
     }
 
@@ -90,11 +93,12 @@ impl Preset {
             (Self::Bunet, Operator::Convolution) => "ensei",
             (Self::Bunet, Operator::TransposedConvolution) => "interleave",
             (Self::Bunet, Operator::AveragePool) => "rotation",
-            (Self::Gc | Self::Fast, Operator::Convolution) => "coefficient",
-            (Self::Gc | Self::Fast, Operator::TransposedConvolution) => "phases",
-            (Self::Gc | Self::Fast, Operator::AveragePool) => "local",
+            (_, Operator::Convolution) => "coefficient",
+            (_, Operator::TransposedConvolution) => "phases",
+            (_, Operator::AveragePool) => "local",
             (Self::Fast, Operator::Relu | Operator::MaxPool | Operator::Readout) => "ot",
-            (Self::Fast, Operator::Square) => "beaver-ot",
+            (Self::FastWan, Operator::Relu | Operator::MaxPool | Operator::Readout) => "ot-tree",
+            (Self::Fast | Self::FastWan, Operator::Square) => "beaver-ot",
             (_, Operator::Relu | Operator::MaxPool | Operator::Readout) => "gc",
             (_, Operator::Square) => "beaver",
             (_, Operator::Truncation) => "ot",

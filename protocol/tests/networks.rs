@@ -80,10 +80,7 @@ fn the_default_needs_no_garbling_and_few_rounds_by_trees() {
     let (model, input) = network(2, [1, 24, 20], "relu", Pooling::Max, 24);
     let chains = Plan::derive(&model.manifest, &Config::default()).unwrap();
     assert!(!chains.needs_garbling());
-    let mut config = Config::default();
-    for operator in [Operator::Relu, Operator::MaxPool, Operator::Readout] {
-        config.strategies.insert(operator, "ot-tree".into());
-    }
+    let config = preset(Preset::FastWan);
     check(&model, &input, &config);
     let trees = Plan::derive(&model.manifest, &config).unwrap();
     assert!(2 * trees.cost().online.rounds < chains.cost().online.rounds);
