@@ -3,19 +3,16 @@
 #
 #   scripts/two-hosts.sh                      only tries out the cable
 #   scripts/two-hosts.sh SERVER CLIENT        runs two shell commands (SERVER: a single one), one on each host
+#   scripts/two-hosts.sh segment [FLAG ...]   segments the sample scan as the README describes; flags go to Alice
 #
 # Both commands find the hosts' addresses in $SERVER_HOST and $CLIENT_HOST, and the port in $PORT (7600). The client
 # starts once the server listens there; its exit status is the script's. The server is stopped afterwards. Files are
-# shared: make the keys before, with `bunet keygen`. Example, in a built tree:
-#
-#   bunet=target/release/bunet bob=target/release/bob alice=target/release/alice
-#   $bunet keygen --dir keys
-#   scripts/two-hosts.sh "$bob serve --listen \$SERVER_HOST:\$PORT ..." "$alice segment --server \$SERVER_HOST:\$PORT ..."
+# shared: make the keys before, with `bunet keygen`. `segment` takes the programs from $BIN (target/release).
 #
 # Needs root and iproute2 on Linux. Where these are missing it says so and counts as skipped (exit 0).
 set -euo pipefail
 
-if (( $# != 0 && $# != 2 )); then
+if (( $# != 0 && $# != 2 )) && [[ ${1:-} != segment ]]; then
     sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2
     exit 2
 fi
@@ -31,11 +28,25 @@ for tool in ip ss; do
     command -v "$tool" >/dev/null || skip "it needs '$tool' (package iproute2)"
 done
 
+if [[ ${1:-} == segment ]]; then
+    root=$(cd "$(dirname "$0")/.." && pwd)
+    BIN=$(cd "${BIN:-$root/target/release}" && pwd) || { echo "two-hosts: build first: cargo build --release" >&2; exit 1; }
+    work=$(mktemp -d) # only its owner may enter
+    cd "$work"
+    "$BIN/bunet" keygen
+    serve=("$BIN/bob" serve --model "$root/data/models/em_relu.bunet" --identity keys/bob.key --trust keys/alice.crt)
+    segment=("$BIN/alice" segment -i "$root/data/em_slice26_image.png" -o mask.png
+        --reference "$root/data/em_slice26_label.png" --identity keys/alice.key --trust keys/bob.crt "${@:2}")
+    set -- "$(printf '%q ' "${serve[@]}") --listen \$SERVER_HOST:\$PORT" \
+        "$(printf '%q ' "${segment[@]}") --server \$SERVER_HOST:\$PORT"
+fi
+
 export SERVER_HOST=10.76.0.1 CLIENT_HOST=10.76.0.2 PORT=${PORT:-7600}
 server=server-$$ client=client-$$
 server_pid=
 
 clean_up() {
+    [[ -z ${work:-} ]] || rm -r "$work"
     if [[ -n $server_pid ]]; then
         kill "$server_pid" 2>/dev/null || true
         for (( tries = 0; tries < 50; tries++ )); do
