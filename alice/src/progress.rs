@@ -61,6 +61,15 @@ impl Progress {
         (self.done > 0.01).then(|| elapsed * (1.0 - self.done).max(0.0) / self.done)
     }
 
+    /// The same in words, no more precise than it is.
+    fn left_words(&self) -> String {
+        match self.left().map(f64::ceil) {
+            None => String::new(),
+            Some(left @ ..120.0) => format!(", about {left} s left"),
+            Some(left) => format!(", about {} min left", (left / 60.0).round()),
+        }
+    }
+
     /// ` of patch 2/9`, where there are several.
     fn of_patch(&self) -> String {
         if self.patches > 1 { format!(", patch {}/{}", self.patch, self.patches) } else { String::new() }
@@ -114,8 +123,7 @@ impl Observer for Progress {
     fn layer(&mut self, index: usize, _layer: &PlannedLayer) {
         let (name, worth, _) = &self.layers[index];
         if let (Show::Bar(bar), true) = (&self.show, worth) {
-            let left =
-                self.left().map_or_else(String::new, |left| format!(", {} left", seconds(left.ceil())));
+            let left = self.left_words();
             bar.set_message(format!("{name} ({}/{}{}{left})", index + 1, self.layers.len(), self.of_patch()));
         }
     }
@@ -123,7 +131,7 @@ impl Observer for Progress {
     fn done(&mut self, index: usize, measure: &Measure) {
         let (name, worth, share) = &self.layers[index];
         self.done += share;
-        let left = self.left().map_or_else(String::new, |left| format!(", {} left", seconds(left)));
+        let left = self.left_words();
         match &self.show {
             Show::Bar(bar) => bar.set_position((self.done * STEPS as f64) as u64),
             Show::Lines if *worth => eprintln!(

@@ -1,6 +1,6 @@
 //! Logs and the last resort against panics.
 
-use std::io::{IsTerminal, stderr};
+use std::io::stderr;
 use tracing_subscriber::EnvFilter;
 
 /// Starts the log on standard error, at `level` unless the environment variable `BUNET_LOG` says otherwise, and makes
@@ -10,7 +10,7 @@ pub fn start_log(level: &str) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)
-        .with_ansi(stderr().is_terminal())
+        .with_ansi(false)
         .with_writer(stderr);
     // A second start, in a test, changes nothing.
     let _ = log.try_init();
