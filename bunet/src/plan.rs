@@ -28,12 +28,17 @@ pub(crate) fn plan(flags: &args::Plan) -> Result<(), Failure> {
     let profiles = flags.profile.map_or_else(|| PROFILES[1..].to_vec(), |profile| vec![profile]);
     print!("{}", networks_table(&plan, &profiles));
     let peak = plan.layers().iter().zip(&live).map(|(layer, live)| memory(layer, *live)).max().unwrap_or(0);
-    println!("\npeak memory of a party: about {}", bytes(peak + BASE));
+    let transfers =
+        if plan.layers().iter().any(|layer| !layer.step.ots().is_empty()) { TRANSFERS } else { 0 };
+    println!("\npeak memory of Bob, who needs more: about {}", bytes(peak + BASE + transfers));
     Ok(())
 }
 
-/// What a party's program holds before any layer: code, keys, socket queues, buffers of oblivious transfer.
-const BASE: u64 = 64 << 20;
+/// What a party's program holds beside its layers: code, keys, socket queues, chunks of garbled tables.
+const BASE: u64 = 48 << 20;
+
+/// What sources of oblivious transfers hold.
+const TRANSFERS: u64 = 96 << 20;
 
 fn layers(plan: &Plan, live: &[u64]) -> String {
     use Align::{Left, Right};
@@ -70,12 +75,9 @@ fn layers(plan: &Plan, live: &[u64]) -> String {
     table.render()
 }
 
-/// An estimate: shares alive while the layer runs, at eight bytes, the ciphertexts that Bob gathers and transforms,
-/// and his replies.
+/// An estimate: shares alive while the layer runs, at eight bytes, and what the layer itself needs.
 fn memory(layer: &PlannedLayer, live: u64) -> u64 {
-    let cost = layer.step.cost().total();
-    let ciphertexts = if layer.step.keys().is_some() { 2 * cost.alice_to_bob + cost.bob_to_alice } else { 0 };
-    8 * live + ciphertexts
+    8 * live + layer.step.memory()
 }
 
 /// Per layer, how many values are alive while it runs: its inputs, its result, and what later layers still read.

@@ -63,3 +63,26 @@ fn the_manifest_can_be_fetched_first() {
     assert_eq!((code, errors.as_str()), (Some(0), ""));
     assert!(output.stdout.is_empty());
 }
+
+#[test]
+fn the_plan_tells_what_the_run_will_cost() {
+    let place = Place::new();
+    let output =
+        place.command(&["plan", "--model", "net.bunet", "--profile", "cheetah-wan"]).output().unwrap();
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    assert_eq!(outcome(&output).0, Some(0));
+    for node in place.model.manifest.graph.nodes().iter().filter(|node| node.op.is_linear_layer()) {
+        assert!(text.contains(&node.name), "{text}");
+    }
+    let bob = place.bob(&[]);
+    let run = place.alice(&bob.address, &["--json", "run.json", "-q"]).output().unwrap();
+    assert_eq!(outcome(&run).0, Some(0));
+    let record: RunRecord =
+        serde_json::from_str(&std::fs::read_to_string(place.path("run.json")).unwrap()).unwrap();
+    let total = cli::sum([&record.phases.setup, &record.phases.offline, &record.phases.online]);
+    let line = text.lines().find(|line| line.starts_with("total")).unwrap();
+    for bytes in [total.bytes_alice_to_bob, total.bytes_bob_to_alice] {
+        assert!(line.contains(&cli::bytes(bytes)), "{bytes} is not in: {line}");
+    }
+    assert!(line.ends_with(&format!(" {}", total.rounds)), "{} are not the rounds of: {line}", total.rounds);
+}

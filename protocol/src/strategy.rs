@@ -129,6 +129,12 @@ pub trait Step: Send + Sync {
         0
     }
 
+    /// Bytes that the party with more to hold, Bob, needs while the step runs, beside the shares of its inputs and its
+    /// value: an estimate.
+    fn memory(&self) -> u64 {
+        0
+    }
+
     /// Alice's offline half.
     fn prepare_alice(&self, _alice: &mut Alice) -> Result<Prepared, ProtocolError> {
         Ok(Prepared::default())

@@ -233,6 +233,13 @@ impl Engine for CoefficientEngine {
         self.layout.stencil().output.len() as u64
     }
 
+    fn memory(&self) -> u64 {
+        let polynomial = 8 * self.params.limbs().len() * self.params.degree();
+        let inputs = self.layout.input_groups();
+        // A ciphertext is a pair of polynomials, a sum a pair of double words.
+        (polynomial * (2 * self.tiles * inputs + inputs * self.block + 4 * self.tiles * self.block)) as u64
+    }
+
     fn alice(&self, alice: &mut Alice, input: &[u64]) -> Result<Vec<u64>, ProtocolError> {
         let key = alice.key(&self.keys)?;
         let encryptor = Encryptor::new(&key, self.upload, &mut alice.prg);

@@ -261,6 +261,14 @@ impl Engine for EnseiEngine {
         (self.blocks() * self.params.degree() * self.stencil.output.channels) as u64
     }
 
+    fn memory(&self) -> u64 {
+        let polynomial = 8 * self.params.limbs().len() * self.params.degree();
+        let (inputs, outputs) = (self.stencil.input.channels, self.stencil.output.channels);
+        let spectra =
+            8 * self.transform.volume() * (inputs + outputs + self.stencil.kernel.iter().product::<usize>());
+        (polynomial * (2 * inputs + inputs * outputs + 4 * outputs) + spectra) as u64
+    }
+
     fn alice(&self, alice: &mut Alice, input: &[u64]) -> Result<Vec<u64>, ProtocolError> {
         let key = alice.key(&self.keys)?;
         let encryptor = Encryptor::new(&key, self.upload, &mut alice.prg);

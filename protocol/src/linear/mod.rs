@@ -33,6 +33,8 @@ pub(crate) trait Engine: Send + Sync {
     fn cost(&self) -> Cost;
     fn keys(&self) -> KeySpec;
     fn reply_coefficients(&self) -> u64;
+    /// Bytes that Bob holds: ciphertexts, weights in the NTT domain, sums.
+    fn memory(&self) -> u64;
     fn alice(&self, alice: &mut Alice, input: &[u64]) -> Result<Vec<u64>, ProtocolError>;
     fn bob(&self, bob: &mut Bob, weights: &StencilWeights, input: &[u64]) -> Result<Vec<u64>, ProtocolError>;
 }
@@ -155,6 +157,11 @@ impl Step for LinearStep {
 
     fn keys(&self) -> Option<KeySpec> {
         Some(self.engine.keys())
+    }
+
+    fn memory(&self) -> u64 {
+        let stencil = self.lowering.stencil();
+        self.engine.memory() + 8 * (stencil.input.len() + stencil.output.len()) as u64
     }
 
     fn reply_coefficients(&self) -> u64 {
