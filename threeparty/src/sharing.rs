@@ -17,6 +17,7 @@ use crate::ring::Ring;
 use crate::share::{Bits, Shares, words};
 use channels::{Channel, ChannelError};
 use prg::{Prg, Seed};
+use zeroize::Zeroize;
 
 /// Shares `values` among the servers, given the channels to servers 0, 1 and 2.
 pub fn share_with<R: Ring>(servers: &mut [&mut Channel; 3], values: &[R]) -> Result<(), Error> {
@@ -45,7 +46,9 @@ pub fn receive_shares<R: Ring>(
     let seeded = |client: &mut Channel| -> Result<Vec<R>, ChannelError> {
         let mut seed = [0; 16];
         client.recv_into(&mut seed)?;
-        Ok(draw(&mut Prg::new(&Seed::from_bytes(seed)), len))
+        let mut stream = Prg::new(&Seed::from_bytes(seed));
+        seed.zeroize();
+        Ok(draw(&mut stream, len))
     };
     let first = seeded(client)?;
     if id == 0 {
