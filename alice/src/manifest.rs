@@ -27,7 +27,18 @@ pub(crate) fn connect(server: &Server) -> Result<Connection, Failure> {
 /// Asks for a manifest, and believes none that contradicts itself.
 pub(crate) fn ask(connection: &mut Connection, model: Option<&str>) -> Result<Manifest, Failure> {
     let manifest = session::fetch_manifest(connection.channel(), model)?;
-    let refuse = |error| Failure::new(cli::Kind::Peer, format!("the peer's manifest: {error}"));
-    manifest.validate().map_err(refuse)?;
+    check(&manifest)?;
     Ok(manifest)
+}
+
+/// Whether a peer's manifest makes sense and can be shown on a terminal.
+fn check(manifest: &Manifest) -> Result<(), Failure> {
+    let refuse = |reason: String| Failure::new(cli::Kind::Peer, format!("the peer's manifest: {reason}"));
+    manifest.validate().map_err(|error| refuse(error.to_string()))?;
+    let layers = manifest.graph.nodes().iter().map(|node| &node.name);
+    let labels = manifest.labels.iter().map(|label| &label.name);
+    match layers.chain(labels).chain([&manifest.name]).find(|name| name.chars().any(char::is_control)) {
+        Some(name) => Err(refuse(format!("the name {name:?} holds control characters"))),
+        None => Ok(()),
+    }
 }

@@ -108,8 +108,8 @@ fn broken_models_are_refused() {
 }
 
 /// Starts Alice and waits until she is amid the layers.
-fn start_alice(place: &Place, server: &str) -> (std::process::Child, impl Read + use<>) {
-    let mut alice = place.alice(server, &[]).spawn().unwrap();
+fn start_alice(place: &Place, server: &str, more: &[&str]) -> (std::process::Child, impl Read + use<>) {
+    let mut alice = place.alice(server, more).spawn().unwrap();
     let mut log = BufReader::new(alice.stderr.take().unwrap());
     let mut line = String::new();
     while !line.starts_with("layer 2/") {
@@ -129,7 +129,7 @@ fn a_server_killed_amid_a_layer_is_noticed() {
     let place = slow_place();
     let mut bob = place.bob(&[]);
     let before = place.files();
-    let (mut alice, mut log) = start_alice(&place, &bob.address);
+    let (mut alice, mut log) = start_alice(&place, &bob.address, &[]);
     bob.kill();
     let start = Instant::now();
     let code = alice.wait().unwrap().code();
@@ -145,19 +145,19 @@ fn a_server_killed_amid_a_layer_is_noticed() {
 fn a_client_killed_amid_a_layer_harms_no_other() {
     let place = slow_place();
     let bob = place.bob(&[]);
-    let (mut alice, _log) = start_alice(&place, &bob.address);
+    let (mut alice, _log) = start_alice(&place, &bob.address, &[]);
     alice.kill().unwrap();
     alice.wait().unwrap();
     let output = place.alice(&bob.address, &["-q"]).output().unwrap();
     assert_eq!(outcome(&output), (Some(0), String::new()));
-    terminate(bob.id());
+    signal("-TERM", bob.id());
     let (code, log) = bob.end();
     assert_eq!(code, Some(0), "{log}");
     assert!(log.contains("run failed") && log.contains("run done") && log.contains("stopped"), "{log}");
 }
 
-fn terminate(process: u32) {
-    assert!(Command::new("kill").args(["-TERM", &process.to_string()]).status().unwrap().success());
+fn signal(name: &str, process: u32) {
+    assert!(Command::new("kill").args([name, &process.to_string()]).status().unwrap().success());
 }
 
 /// A server with Bob's own key that does as `act` says with one client.
@@ -215,6 +215,35 @@ fn a_server_that_stalls_is_given_up() {
 }
 
 #[test]
+fn a_server_that_stalls_amid_a_layer_is_given_up() {
+    let place = slow_place();
+    let bob = place.bob(&[]);
+    let before = place.files();
+    let (mut alice, mut log) = start_alice(&place, &bob.address, &["--idle-timeout", "1"]);
+    signal("-STOP", bob.id());
+    let start = Instant::now();
+    let code = alice.wait().unwrap().code();
+    let mut rest = String::new();
+    log.read_to_string(&mut rest).unwrap();
+    assert_eq!(code, Some(5), "{rest}");
+    assert!(rest.contains("layer `") && rest.contains("did not answer"), "{rest}");
+    assert!(start.elapsed() < Duration::from_secs(20));
+    assert_eq!(place.files(), before);
+}
+
+#[test]
+fn a_manifest_that_would_write_to_the_terminal_is_refused() {
+    let place = Place::new();
+    let mut model = place.model.clone();
+    model.manifest.labels[0].name = "\x1b[2J".into();
+    let server = impostor(&place, move |mut connection| {
+        // It ends with Alice's farewell.
+        let _ = session::answer(connection.channel(), &model);
+    });
+    fails(&place, place.alice(&server, &[]), 6, &["control characters"]);
+}
+
+#[test]
 fn clients_that_speak_garbage_or_stall_harm_no_other() {
     let place = Place::new();
     let bob = place.bob(&["--idle-timeout", "1"]);
@@ -227,7 +256,7 @@ fn clients_that_speak_garbage_or_stall_harm_no_other() {
     let output = place.alice(&bob.address, &["-q"]).output().unwrap();
     assert_eq!(outcome(&output), (Some(0), String::new()));
     thread::sleep(Duration::from_millis(1500));
-    terminate(bob.id());
+    signal("-TERM", bob.id());
     let (code, log) = bob.end();
     assert_eq!(code, Some(0), "{log}");
     assert_eq!(log.matches("run failed").count(), 2, "{log}");

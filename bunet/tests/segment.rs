@@ -65,6 +65,31 @@ fn the_manifest_can_be_fetched_first() {
 }
 
 #[test]
+fn a_scan_larger_than_the_network_is_done_in_patches() {
+    let mut model = common::network(16, &[2, 4], "relu");
+    model.manifest.preprocessing["size"] = serde_json::json!({ "patches": { "overlap": 4 } });
+    let place = Place::with(model);
+    common::picture(&place.path("scan.png"), 24);
+    let bob = place.bob(&["--json", "bob.jsonl"]);
+    let args = ["alice", "segment", "--server", &bob.address, "-i", "scan.png", "-o", "mask.tif"];
+    let keys = ["--identity", "alice.key", "--trust", "bob.crt", "--json", "alice.json"];
+    let (code, errors) = outcome(&place.command(&[&args[..], &keys].concat()).output().unwrap());
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(errors.contains("patch 4/4"), "{errors}");
+    let mask = image::open(place.path("mask.tif")).unwrap().to_luma8();
+    assert_eq!(mask.dimensions(), (24, 24));
+    assert!(mask.pixels().any(|p| p.0 == [0]) && mask.pixels().any(|p| p.0 == [255]));
+    let runs = std::fs::read_to_string(place.path("bob.jsonl")).unwrap();
+    let runs: Vec<RunRecord> = runs.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let alice = std::fs::read_to_string(place.path("alice.json")).unwrap();
+    let alice: RunRecord = serde_json::from_str(&alice).unwrap();
+    let down = |record: &RunRecord| record.phases.online.bytes_bob_to_alice;
+    assert_eq!((runs.len(), runs.iter().map(down).sum::<u64>()), (4, down(&alice)));
+    let layer = &alice.layers[0];
+    assert_eq!(layer.bytes_alice_to_bob, layer.predicted_bytes_alice_to_bob);
+}
+
+#[test]
 fn the_plan_tells_what_the_run_will_cost() {
     let place = Place::new();
     let output =

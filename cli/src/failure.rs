@@ -35,10 +35,14 @@ pub struct Failure {
     message: String,
 }
 
+/// Most characters of a message.
+const LONGEST: usize = 4000;
+
 impl Failure {
-    /// A failure of some kind.
+    /// A failure of some kind. Words may come from a peer: neither control sequences nor floods reach a terminal.
     pub fn new(kind: Kind, message: impl Display) -> Self {
-        Self { kind, message: message.to_string() }
+        let shown = |c: char| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c };
+        Self { kind, message: message.to_string().chars().take(LONGEST).map(shown).collect() }
     }
 
     /// An input that cannot be read or does not fit.
@@ -143,6 +147,14 @@ mod tests {
         assert_eq!(lie.kind(), Kind::Peer);
         let lie = Failure::from(ProtocolError::Channel(ChannelError::TooLong { announced: 9, limit: 1 }));
         assert_eq!(lie.kind(), Kind::Peer);
+    }
+
+    #[test]
+    fn a_peers_words_do_no_harm() {
+        let refused = Failure::from(ProtocolError::Refused("\x1b[2Jnew\nline".repeat(1000)));
+        let text = refused.to_string();
+        assert!(text.contains("new\nline") && !text.contains('\x1b'));
+        assert_eq!(text.chars().count(), LONGEST);
     }
 
     #[test]
