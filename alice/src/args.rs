@@ -40,6 +40,7 @@ pub struct Server {
 
 /// Flags of `alice segment`.
 #[derive(clap::Args, Clone, Debug)]
+#[command(after_help = cli::EXIT_CODES)]
 pub struct Segment {
     /// Where the provider is.
     #[command(flatten)]

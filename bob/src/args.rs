@@ -22,6 +22,7 @@ pub enum Command {
 
 /// Flags of `bob serve`.
 #[derive(clap::Args, Clone, Debug)]
+#[command(after_help = cli::EXIT_CODES)]
 pub struct Serve {
     /// A model bundle; may be repeated (clients choose by name or manifest)
     #[arg(long = "model", value_name = "MODEL.bunet", required = true)]

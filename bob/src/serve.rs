@@ -1,4 +1,7 @@
 //! The server: admission, one thread per client, logs and records.
+//!
+//! All clients share one pool of threads. CPU seconds in a record are the process's: those of runs that overlap count
+//! each other's work.
 
 use crate::{Models, Serve};
 use channels::ChannelError;

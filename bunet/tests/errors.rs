@@ -219,7 +219,7 @@ fn a_server_that_stalls_amid_a_layer_is_given_up() {
     let place = slow_place();
     let bob = place.bob(&[]);
     let before = place.files();
-    let (mut alice, mut log) = start_alice(&place, &bob.address, &["--idle-timeout", "1"]);
+    let (mut alice, mut log) = start_alice(&place, &bob.address, &["--idle-timeout", "3"]);
     signal("-STOP", bob.id());
     let start = Instant::now();
     let code = alice.wait().unwrap().code();
@@ -246,7 +246,7 @@ fn a_manifest_that_would_write_to_the_terminal_is_refused() {
 #[test]
 fn clients_that_speak_garbage_or_stall_harm_no_other() {
     let place = Place::new();
-    let bob = place.bob(&["--idle-timeout", "1"]);
+    let bob = place.bob(&["--idle-timeout", "3"]);
     let identity = Identity::load(place.path("alice.key")).unwrap();
     let trusted = Trusted::load(place.path("bob.crt")).unwrap();
     let connect = || net::connect(&bob.address, &identity, &trusted, &Options::default()).unwrap();
@@ -255,7 +255,7 @@ fn clients_that_speak_garbage_or_stall_harm_no_other() {
     let _mute = connect();
     let output = place.alice(&bob.address, &["-q"]).output().unwrap();
     assert_eq!(outcome(&output), (Some(0), String::new()));
-    thread::sleep(Duration::from_millis(1500));
+    thread::sleep(Duration::from_millis(3500)); // the mute one's time is up
     signal("-TERM", bob.id());
     let (code, log) = bob.end();
     assert_eq!(code, Some(0), "{log}");

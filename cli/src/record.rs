@@ -24,11 +24,6 @@ impl Run {
         self.sum.layers.iter_mut().zip(&patch.layers).for_each(|(sum, layer)| *sum += *layer);
     }
 
-    /// How many patches ran.
-    pub fn patches(&self) -> u64 {
-        self.patches
-    }
-
     /// One party's record.
     pub fn record(&self, plan: &Plan, side: Side, command: &str, profile: String) -> RunRecord {
         let mut record = report::record(plan, side, &self.sum);
