@@ -10,7 +10,7 @@ use models::{Graph, Op, Shape, Window};
 use ndarray::{Array1, Array4, ArrayD, IxDyn};
 use prg::{Prg, Seed};
 use protocol::engine::{Measure, Silent, run_alice, run_bob};
-use protocol::{Alice, Bob, Config, Operator, Plan};
+use protocol::{Alice, Bob, Config, Operator, Plan, Preset};
 use std::collections::BTreeMap;
 
 /// A network of one operator and an argmax.
@@ -63,7 +63,7 @@ fn group(title: &str, model: &Model, operator: Operator, strategies: &[&str]) {
     println!("\n{title}");
     let mut baseline = None;
     for &strategy in strategies {
-        let mut config = Config { bits: Some(24), ..Config::default() };
+        let mut config = Config { preset: Preset::Gc, bits: Some(24), ..Config::default() };
         config.strategies.insert(operator, strategy.into());
         let mut runs: Vec<Measure> = (0..5).map(|_| run(model, &config)).collect();
         runs.sort_by(|a, b| a.cpu_seconds.partial_cmp(&b.cpu_seconds).unwrap());
@@ -90,9 +90,9 @@ fn main() {
     let pool = model(Op::AvgPool { window: Window::tiling([1, 2, 2]) }, 16, [1, 200, 200], 4 * 255);
     group("average pooling 2×2, 200×200×16", &pool, Operator::AveragePool, &["rotation", "local"]);
     let relu = model(Op::Relu { shift: 8 }, 16, [1, 200, 200], 256);
-    group("ReLU with truncation by 8, 640,000 values", &relu, Operator::Relu, &["gc"]);
+    group("ReLU with truncation by 8, 640,000 values", &relu, Operator::Relu, &["gc", "ot"]);
     let truncate = model(Op::Truncate { shift: 8 }, 16, [1, 200, 200], 256);
     group("truncation by 8, 640,000 values", &truncate, Operator::Truncation, &["gc", "ot"]);
     let squares = model(Op::Square, 16, [1, 200, 200], 255 * 255);
-    group("squares, 640,000 values", &squares, Operator::Square, &["beaver"]);
+    group("squares, 640,000 values", &squares, Operator::Square, &["beaver", "beaver-ot"]);
 }

@@ -21,7 +21,7 @@ pub use shaper::Profile;
 use traffic::Meter;
 pub use traffic::Traffic;
 
-/// Bytes gathered before a frame goes to the transport; also the unit of [`Channel::exchange`].
+/// Bytes gathered before a frame goes to the transport.
 pub const FRAME: usize = 64 << 10;
 
 /// The outgoing half of a transport: takes frames, of at most [`FRAME`] bytes unless a caller hands over more.
@@ -112,23 +112,26 @@ impl Channel {
         Ok(bytes)
     }
 
-    /// Sends `out` and receives `into` at once, a frame at a time, in one round.
+    /// Sends `out` and receives `into` at once, in one round: neither direction waits for the other, so that a long
+    /// message costs the network one latency.
     pub fn exchange(&mut self, out: &[u8], into: &mut [u8]) -> Result<(), ChannelError> {
+        let send = |tx: &mut Tx| {
+            tx.send(out)?;
+            tx.flush()
+        };
         self.stream(|tx, rx| {
-            let (mut out, mut into) = (out.chunks(FRAME), into.chunks_mut(FRAME));
-            loop {
-                let (next_out, next_in) = (out.next(), into.next());
-                if next_out.is_none() && next_in.is_none() {
-                    return Ok(());
-                }
-                if let Some(bytes) = next_out {
-                    tx.send(bytes)?;
-                    tx.flush()?;
-                }
-                if let Some(bytes) = next_in {
-                    rx.recv_into(bytes)?;
-                }
+            if out.len() <= FRAME {
+                send(tx)?; // a frame fits into any transport's queue
+                return rx.recv_into(into);
             }
+            std::thread::scope(|scope| {
+                let sending = scope.spawn(|| send(tx));
+                let received = rx.recv_into(into);
+                match sending.join() {
+                    Ok(sent) => sent.and(received),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            })
         })
     }
 
