@@ -60,7 +60,10 @@ use zeroize::Zeroizing;
 const DISTANCE_PER_SHIFT: f64 = 1.0680;
 
 /// Widest flood that the sampler supports.
-const MAX_FLOOD_BITS: u32 = 85;
+const MAX_FLOOD_BITS: u32 = 96;
+
+/// Bits above the lowest 64 that one further word holds for all three summands.
+const SHARED_EXCESS: u32 = 21;
 
 /// Replies whose accumulators are read together.
 const STAGED: usize = 8;
@@ -335,8 +338,7 @@ impl Sanitiser {
         let params = self.key.params();
         ternary_into(prg, &mut s.u);
         error_into(prg, &mut s.e1);
-        let words = if self.format.flood_bits > 64 { 4 } else { 3 };
-        prg.fill_u64(&mut s.flood[..words * params.degree()]);
+        prg.fill_u64(&mut s.flood[..flood_words(self.format.flood_bits) * params.degree()]);
         let (c0, c1) = pair.split_at_mut(params.words());
         let limbs = c0.chunks_exact_mut(params.degree()).zip(c1.chunks_exact_mut(params.degree()));
         limbs.enumerate().for_each(|(l, (c0, c1))| self.rerandomise_limb(l, c0, c1, s));
@@ -363,7 +365,17 @@ fn round_to_bits(values: &mut [u64], bits: u32) {
     values.iter_mut().for_each(|v| *v = v.wrapping_add(1 << (63 - bits)) >> (64 - bits));
 }
 
-/// x += Σ of three uniform `bits`-bit integers − their mean, from three (above 64 bits: four) words per coefficient.
+/// Words per coefficient that a flood takes: one per summand, above 64 bits one more for all of them, and where that is
+/// too narrow one more for each.
+fn flood_words(bits: u32) -> usize {
+    match bits.saturating_sub(64) {
+        0 => 3,
+        1..=SHARED_EXCESS => 4,
+        _ => 6,
+    }
+}
+
+/// x += Σ of three uniform `bits`-bit integers − their mean, from [`flood_words`] words per coefficient.
 fn add_flood(ring: &Ring, x: &mut [u64], words: &[u64], bits: u32) {
     let p = u128::from(ring.modulus());
     let mean = (3 * ((1u128 << bits) - 1) / 2) % p;
@@ -390,12 +402,17 @@ impl Kernel for Flood<'_> {
         let mask = L::splat(u64::MAX >> (64 - self.bits.min(64)));
         let excess = self.bits.saturating_sub(64);
         let top_mask = L::splat((1 << excess) - 1);
-        let top = if excess > 0 { self.words[3 * n..][..n].as_chunks().0 } else { words[0] };
+        let shift = if excess <= SHARED_EXCESS { SHARED_EXCESS } else { 0 };
+        let top: [&[[u64; LANES]]; 3] = core::array::from_fn(|k| match excess {
+            0 => words[k], // masked to nothing
+            1..=SHARED_EXCESS => self.words[3 * n..][..n].as_chunks().0,
+            _ => self.words[(3 + k) * n..][..n].as_chunks().0,
+        });
         for (i, x) in self.x.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
             let (mut low, mut high) = (minus_mean, L::splat(0));
             for (k, words) in words.iter().enumerate() {
                 let word = L::load(&words[i]).and(mask);
-                let above = L::load(&top[i]).shr(21 * k as u32).and(top_mask);
+                let above = L::load(&top[k][i]).shr(shift * k as u32).and(top_mask);
                 low = low.add(word.and(mask52));
                 high = high.add(word.shr(52)).add(above.shl(12));
             }
@@ -429,7 +446,7 @@ impl Scratch {
         Self {
             u: buffer(n),
             e1: buffer(n),
-            flood: buffer(4 * n),
+            flood: buffer(6 * n),
             work: buffer(n),
             torus: buffer(n),
             pairs: buffer(0),

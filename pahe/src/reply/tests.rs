@@ -154,7 +154,7 @@ fn masks_are_uniform_and_cancel() {
 fn the_flood_is_a_centred_sum_of_three_uniforms() {
     let ring = Ring::new(4096, ntt::ntt_primes(4096, 50).next().unwrap()).unwrap();
     let mut prg = Prg::new(&Seed::from_bytes([6; 16]));
-    let mut words = vec![0; 4 * 4096];
+    let mut words = vec![0; 6 * 4096];
     for bits in [1, 10, 40, 47] {
         prg.fill_u64(&mut words);
         let mut x = vec![0; 4096];
@@ -169,7 +169,7 @@ fn the_flood_is_a_centred_sum_of_three_uniforms() {
         let expected = 0.25 * (1.0 - width.powi(-2)) + 0.25 * width.powi(-2);
         assert!((variance - expected).abs() < 0.02, "{bits} bits: {variance} for {expected}");
     }
-    for bits in [63, 64, 65, 70, 85] {
+    for bits in [63, 64, 65, 70, 85, 86, 96] {
         prg.fill_u64(&mut words);
         let mut x = vec![0; 4096];
         add_flood(&ring, &mut x, &words, bits);
@@ -177,7 +177,12 @@ fn the_flood_is_a_centred_sum_of_three_uniforms() {
         let mean = 3 * ((1u128 << bits) - 1) / 2;
         for (i, &x) in x.iter().enumerate() {
             let uniform = |k: usize| {
-                let above = if bits > 64 { u128::from(words[3 * 4096 + i] >> (21 * k)) << 64 } else { 0 };
+                let above = match flood_words(bits) {
+                    3 => 0,
+                    4 => words[3 * 4096 + i] >> (21 * k),
+                    _ => words[(3 + k) * 4096 + i],
+                };
+                let above = u128::from(above) << 64;
                 (u128::from(words[k * 4096 + i]) + above) % (1 << bits)
             };
             let sum: u128 = (0..3).map(uniform).sum();
