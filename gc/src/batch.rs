@@ -2,8 +2,7 @@
 //!
 //! ```text
 //!   garbler                                        evaluator
-//!   set-up: Δ (lsb 1)
-//!                       <--COT set-up (Δ)-->       both: session seed
+//!   source of COTs: Δ (lsb 1)                      both: its seed and position
 //!   batch, per chunk:
 //!                       <--COT message----         choice bits = input bits
 //!   zero labels                                    active labels
@@ -26,8 +25,8 @@ use crate::packing;
 use crate::program::Program;
 use crate::session::Session;
 use channels::{Channel, Rx, Tx};
-use ot::{CotReceive, CotReceiver, CotSend, CotSender, SilentReceiver, SilentSender};
-use prg::Prg;
+use ot::{CotReceive, CotSend};
+use prg::Seed;
 use rayon::prelude::*;
 use std::sync::mpsc;
 use zeroize::Zeroizing;
@@ -44,95 +43,17 @@ pub enum Reveal {
     ToGarbler,
 }
 
-/// The party that garbles.
-pub struct Garbler {
-    delta: Zeroizing<u128>,
-    session: Session,
-    cot: Box<dyn CotSend + Send>,
-    isa: Isa,
-}
-
-/// The party that evaluates.
-pub struct Evaluator {
-    session: Session,
-    cot: Box<dyn CotReceive + Send>,
-    isa: Isa,
-}
-
-impl Garbler {
-    /// A session with a fresh offset, labels by IKNP; the peer runs [`Evaluator::setup`].
-    pub fn setup(channel: &mut Channel, prg: &mut Prg) -> Result<Self, GcError> {
-        let delta = fresh_delta(prg);
-        Ok(Self::over(Box::new(CotSender::setup(channel, *delta, prg)?)))
-    }
-
-    /// A session with a fresh offset, labels by silent OT; the peer runs [`Evaluator::setup_silent`].
-    pub fn setup_silent(channel: &mut Channel, prg: &mut Prg) -> Result<Self, GcError> {
-        let delta = fresh_delta(prg);
-        Ok(Self::over(Box::new(SilentSender::setup(channel, *delta, prg)?)))
-    }
-
-    /// A session under the offset of a source of labels, which must be fresh and serve nothing else.
-    ///
-    /// # Panics
-    /// If the offset is even: its lowest bit tells the permute bits of a wire's labels apart.
-    pub fn over(cot: Box<dyn CotSend + Send>) -> Self {
-        let delta = Zeroizing::new(cot.delta());
-        assert!(*delta & 1 == 1, "the offset of garbling is odd");
-        Self { delta, session: Session::new(cot.session()), cot, isa: Isa::detect() }
-    }
-
-    /// Makes labels for evaluator bits ahead of the batches that use them: [`transfers`] says how many. Needed with
-    /// silent OT, where a batch does not make its own; nothing to do with IKNP. The peer does the same.
-    pub fn reserve(&mut self, channel: &mut Channel, transfers: usize) -> Result<(), GcError> {
-        Ok(self.cot.reserve(channel, transfers)?)
-    }
-
-    /// Garbles with other instructions than the fastest; the bytes stay the same.
-    pub fn with_isa(self, isa: Isa) -> Self {
-        Self { isa, ..self }
-    }
-}
-
-impl Evaluator {
-    /// The peer of [`Garbler::setup`].
-    pub fn setup(channel: &mut Channel, prg: &mut Prg) -> Result<Self, GcError> {
-        Ok(Self::over(Box::new(CotReceiver::setup(channel, prg)?)))
-    }
-
-    /// The peer of [`Garbler::setup_silent`].
-    pub fn setup_silent(channel: &mut Channel, prg: &mut Prg) -> Result<Self, GcError> {
-        Ok(Self::over(Box::new(SilentReceiver::setup(channel, prg)?)))
-    }
-
-    /// The peer of [`Garbler::over`].
-    pub fn over(cot: Box<dyn CotReceive + Send>) -> Self {
-        Self { session: Session::new(cot.session()), cot, isa: Isa::detect() }
-    }
-
-    /// The peer of [`Garbler::reserve`].
-    pub fn reserve(&mut self, channel: &mut Channel, transfers: usize) -> Result<(), GcError> {
-        Ok(self.cot.reserve(channel, transfers)?)
-    }
-
-    /// Evaluates with other instructions than the fastest.
-    pub fn with_isa(self, isa: Isa) -> Self {
-        Self { isa, ..self }
-    }
-}
-
-fn fresh_delta(prg: &mut Prg) -> Zeroizing<u128> {
-    let mut bytes = Zeroizing::new([0; 16]);
-    prg.fill(&mut bytes[..]);
-    Zeroizing::new(u128::from_le_bytes(*bytes) | 1)
-}
-
-/// Oblivious transfers that `n` instances of a circuit take: one for each bit that the evaluator feeds.
-pub fn transfers<C: Circuit>(circuit: &C, n: usize) -> usize {
-    n * circuit.shape().evaluator.iter().map(|&bits| bits as usize).sum::<usize>()
+/// Oblivious transfers that `n` instances of a circuit take, one for each bit that the evaluator feeds: call by call.
+pub fn transfers<C: Circuit>(circuit: &C, n: usize) -> Vec<usize> {
+    let program = Program::new(circuit);
+    let layout = Layout::new(&program, n, Reveal::ToEvaluator);
+    layout.chunks().map(|chunk| layout.transfers(&chunk)).collect()
 }
 
 /// Garbles `n` instances of a circuit; the peer runs [`evaluate`] with the same circuit, `n` and `reveal`.
+///
+/// `source` makes the labels of the evaluator's inputs, and its offset is that of the garbling. It may serve other
+/// purposes beside (see the crate's notes on security).
 ///
 /// `inputs` has one slice of `n` words for each number that the circuit wants from the garbler, then one for each
 /// shared output: the mask, which is the garbler's share of that output. Returns the revealed outputs, in order,
@@ -142,9 +63,10 @@ pub fn transfers<C: Circuit>(circuit: &C, n: usize) -> usize {
 /// If the channel or the oblivious transfer fails.
 ///
 /// # Panics
-/// If the inputs do not have the circuit's shape, or fewer silent transfers are reserved than needed.
+/// If the inputs do not have the circuit's shape, fewer silent transfers are reserved than [`transfers`] says, the
+/// evaluator feeds no bits, or the offset is even: its lowest bit tells the permute bits of a wire's labels apart.
 pub fn garble<C: Circuit>(
-    garbler: &mut Garbler,
+    source: &mut (dyn CotSend + Send),
     channel: &mut Channel,
     circuit: &C,
     inputs: &[&[u64]],
@@ -159,9 +81,11 @@ pub fn garble<C: Circuit>(
             if reveal == Reveal::ToGarbler { packing::revealed(&program.shape).count() } else { 0 };
         return Ok(vec![Vec::new(); revealed]);
     }
-    let Garbler { delta, session, cot, isa } = garbler;
-    let span = session.take(&program, layout.groups() as u64);
-    let context = Context { isa: *isa, program: &program, layout: &layout, span: &span, reveal };
+    let delta = Zeroizing::new(source.delta());
+    assert!(*delta & 1 == 1, "the offset of garbling is odd");
+    let session = batch_session(source.session(), source.position(), &program);
+    let context =
+        Context { isa: Isa::detect(), program: &program, layout: &layout, session: &session, reveal };
     channel.stream(|tx, rx| {
         let mut decoding = Vec::new();
         let chunks: Vec<_> = layout.chunks().collect();
@@ -169,10 +93,10 @@ pub fn garble<C: Circuit>(
         for wave in chunks.chunks(wave_size()) {
             for (chunk, own) in wave.iter().zip(&mut memory) {
                 own.labels.resize(layout.transfers(chunk), 0);
-                cot.chosen(rx, &mut own.labels)?;
+                source.chosen(rx, &mut own.labels)?;
             }
             let work = wave.par_iter().zip(&mut memory);
-            work.for_each(|(chunk, own)| context.garble(circuit, **delta, inputs, chunk, own));
+            work.for_each(|(chunk, own)| context.garble(circuit, *delta, inputs, chunk, own));
             for (_, own) in wave.iter().zip(&memory) {
                 tx.send(&own.bytes)?;
                 tx.flush()?;
@@ -196,9 +120,10 @@ pub fn garble<C: Circuit>(
 /// not noticed: they give wrong outputs.
 ///
 /// # Panics
-/// If the inputs do not have the circuit's shape, or fewer silent transfers are reserved than needed.
+/// If the inputs do not have the circuit's shape, fewer silent transfers are reserved than [`transfers`] says, or the
+/// evaluator feeds no bits.
 pub fn evaluate<C: Circuit>(
-    evaluator: &mut Evaluator,
+    source: &mut (dyn CotReceive + Send),
     channel: &mut Channel,
     circuit: &C,
     inputs: &[&[u64]],
@@ -212,13 +137,13 @@ pub fn evaluate<C: Circuit>(
     if n == 0 {
         return Ok(outputs);
     }
-    let Evaluator { session, cot, isa } = evaluator;
-    let span = session.take(&program, layout.groups() as u64);
-    let context = Context { isa: *isa, program: &program, layout: &layout, span: &span, reveal };
+    let session = batch_session(source.session(), source.position(), &program);
+    let context =
+        Context { isa: Isa::detect(), program: &program, layout: &layout, session: &session, reveal };
     channel.stream(|tx, rx| {
         let bits = std::thread::scope(|scope| {
             let (queue, labels) = mpsc::sync_channel(WINDOW);
-            let transfers = scope.spawn(|| run_ahead(&mut **cot, tx, &context, inputs, queue));
+            let transfers = scope.spawn(|| run_ahead(source, tx, &context, inputs, queue));
             let bits = evaluate_chunks(rx, &context, labels, &mut outputs);
             match transfers.join() {
                 Ok(result) => result.and(bits),
@@ -230,6 +155,12 @@ pub fn evaluate<C: Circuit>(
         }
         Ok(outputs)
     })
+}
+
+/// What is public of a batch: the transfers that it takes tell it from all others of its source.
+fn batch_session(source: &Seed, position: u64, program: &Program) -> Session {
+    assert!(program.evaluator_bits() > 0, "a batch without transfers has no number of its own");
+    Session::at(source, position, program)
 }
 
 /// Chunks worked on at once.

@@ -7,7 +7,7 @@ use crate::kernel::{AND_BYTES, Isa, LANES, Lanes, Row};
 use crate::layout::{Chunk, Layout};
 use crate::packing::{self, Aligned};
 use crate::program::Program;
-use crate::session::Span;
+use crate::session::Session;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// What both parties need for any chunk of a batch.
@@ -15,7 +15,7 @@ pub(crate) struct Context<'a> {
     pub(crate) isa: Isa,
     pub(crate) program: &'a Program,
     pub(crate) layout: &'a Layout,
-    pub(crate) span: &'a Span<'a>,
+    pub(crate) session: &'a Session,
     pub(crate) reveal: Reveal,
 }
 
@@ -95,7 +95,7 @@ impl Context<'_> {
                 scratch.full[1].resize(self.layout.residue_bytes(LANES));
             }
             let [all_gates, all_residues] = &mut scratch.full;
-            let job = Job { program, span: self.span, group };
+            let job = Job { program, session: self.session, group };
             let io = GarblerGroup {
                 rows: &mut scratch.rows,
                 bits: &scratch.bits,
@@ -142,7 +142,7 @@ impl Context<'_> {
                 (own_labels, gates, residues) = (&own.padded, all_gates, all_residues);
             }
             let permute = &mut own.bits[index * bit_count..][..bit_count];
-            let job = Job { program, span: self.span, group: chunk.first_group() + index as u64 };
+            let job = Job { program, session: self.session, group: chunk.first_group() + index as u64 };
             let io = EvaluatorGroup {
                 rows: &mut own.rows,
                 labels: own_labels.as_chunks().0,

@@ -5,7 +5,7 @@
 
 use crate::kernel::{AND_BYTES, Kernel, LANES, Lanes, Row, TermHashes};
 use crate::program::{Op, OutputBit, Program};
-use crate::session::{Session, Span};
+use crate::session::Session;
 use crate::term::{self, Step};
 
 /// The bits of one wire in the lanes of a group.
@@ -14,7 +14,7 @@ pub(crate) type LaneBits = u16;
 /// One group of a batch.
 pub(crate) struct Job<'a> {
     pub(crate) program: &'a Program,
-    pub(crate) span: &'a Span<'a>,
+    pub(crate) session: &'a Session,
     /// Index in the batch.
     pub(crate) group: u64,
 }
@@ -79,7 +79,7 @@ impl<'a, K: Kernel> Steps<'a, K> {
         if index == self.first + self.keys.len() {
             let mut keys = [0; KEYS_AT_ONCE];
             self.first = index;
-            let keys = self.job.span.keys(self.job.group, index, &mut keys);
+            let keys = self.job.session.keys(self.job.group, index, &mut keys);
             self.kernel.expand(keys, &mut self.keys);
         }
         self.step += 1;
@@ -91,7 +91,7 @@ impl<'a, K: Kernel> Steps<'a, K> {
 #[inline(always)]
 fn label_key<K: Kernel>(kernel: K, job: &Job<'_>) -> Vec<K::Key> {
     let mut keys = Vec::with_capacity(1);
-    kernel.expand(&[job.span.label_key()], &mut keys);
+    kernel.expand(&[job.session.label_key()], &mut keys);
     keys
 }
 
@@ -107,7 +107,7 @@ pub(crate) fn garble<K: Kernel>(kernel: K, job: &Job<'_>, delta: u128, io: Garbl
     for op in &program.ops {
         match op {
             Op::Garbler { to, input } => {
-                let (index, bits) = (job.span.label(job.group, *input), io.bits[*input as usize]);
+                let (index, bits) = (job.session.label(job.group, *input), io.bits[*input as usize]);
                 kernel.input(&label_key[0], index, bits, delta, &mut rows[*to as usize]);
             }
             Op::Evaluator { to, input } => rows[*to as usize].0 = io.labels[*input as usize],
@@ -152,7 +152,7 @@ pub(crate) fn evaluate<K: Kernel>(kernel: K, job: &Job<'_>, io: EvaluatorGroup<'
     for op in &program.ops {
         match op {
             Op::Garbler { to, input } => {
-                let index = job.span.label(job.group, *input);
+                let index = job.session.label(job.group, *input);
                 kernel.input(&label_key[0], index, 0, 0, &mut rows[*to as usize]);
             }
             Op::Evaluator { to, input } => rows[*to as usize].0 = io.labels[*input as usize],
@@ -267,18 +267,24 @@ mod tests {
         }
     }
 
+    /// Groups, and where their source stands.
+    const BATCHES: [(u64, u64); 2] = [(3, 0), (2, 48)];
+
+    fn source() -> Seed {
+        Seed::from_bytes([1; 16])
+    }
+
     /// Walks groups of two batches with either role; returns all keys and tweaks.
     fn trace(garbling: bool) -> HashMap<u128, Vec<u64>> {
         let seen = Mutex::default();
         let program = Program::new(&Chain);
-        let mut session = Session::new(&Seed::from_bytes([1; 16]));
         let (mut rows, mut bits) = (vec![Row::ZERO; program.registers], vec![0; 1]);
         let mut gates = vec![[0; AND_BYTES]; program.ands()];
         let mut residues = vec![0; LANES * program.residue_bytes()];
-        for groups in [3, 2] {
-            let span = session.take(&program, groups);
+        for (groups, position) in BATCHES {
+            let session = Session::at(&source(), position, &program);
             for group in 0..groups {
-                let job = Job { program: &program, span: &span, group };
+                let job = Job { program: &program, session: &session, group };
                 let (rows, labels) = (&mut rows[..], &[[0; LANES]][..]);
                 if garbling {
                     let (gates, residues, decoding) = (&mut gates[..], &mut residues[..], &mut bits[..]);
@@ -301,17 +307,16 @@ mod tests {
         let program = Program::new(&Chain);
         let (seen, other) = (trace(true), trace(false));
         assert_eq!(seen, other, "both parties use the same keys and tweaks");
-        let label_key = Session::new(&Seed::from_bytes([1; 16]));
-        let label_key = label_key.peek(&program).label_key();
+        let label_keys = BATCHES.map(|(_, position)| Session::at(&source(), position, &program).label_key());
         for (key, tweaks) in &seen {
             let mut distinct = tweaks.clone();
             distinct.sort_unstable();
             distinct.dedup();
             assert_eq!(distinct.len(), tweaks.len(), "a tweak came twice");
-            assert!(*key == label_key || tweaks.len() <= 2 * Session::STEPS_PER_KEY);
+            assert!(label_keys.contains(key) || tweaks.len() <= 2 * Session::STEPS_PER_KEY);
         }
         let hashes = 5 * (2 * program.ands() + program.terms());
         assert_eq!(seen.values().map(Vec::len).sum::<usize>(), hashes + 5 * 2);
-        assert_eq!(seen.len(), 1 + 5 * program.hashes().div_ceil(Session::STEPS_PER_KEY));
+        assert_eq!(seen.len(), BATCHES.len() + 5 * program.hashes().div_ceil(Session::STEPS_PER_KEY));
     }
 }

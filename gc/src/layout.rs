@@ -60,11 +60,6 @@ impl Layout {
         }
     }
 
-    /// Groups of the batch.
-    pub(crate) fn groups(&self) -> usize {
-        self.n.div_ceil(LANES)
-    }
-
     /// The chunks, in order.
     pub(crate) fn chunks(&self) -> impl Iterator<Item = Chunk> + use<> {
         let (n, size) = (self.n, self.chunk_groups * LANES);

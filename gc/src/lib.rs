@@ -19,19 +19,25 @@
 //! own, and never returns: a multi-instance attack gains a factor 2^8 and not the number of gates, which leaves
 //! 128 − 8 = 120 bits. Garbling does not authenticate: a peer that sends wrong tables, or a channel that lets them be
 //! changed, gives wrong outputs and is not noticed; a malicious garbler learns more than it should. Lengths and ranges
-//! are checked all the same. The offset is fresh per session, keys and label positions never repeat within one.
+//! are checked all the same.
+//!
+//! The offset is that of the source of correlated OTs, which makes the labels of the evaluator's inputs and may serve
+//! hashed OTs beside: both hashes are circular correlation robust for one offset, under keys that never meet (one
+//! offset for free XOR and for hashed authenticated bits: Wang, Ranellucci, Katz, CCS 2017, ePrint 2017/030). A batch
+//! takes its keys and its garbler's labels from the source's seed and position, of which none comes twice.
 //!
 //! Cost ([`cost`], exact): 32 bytes per AND; per weighted bit of a shared output 1 row, 3 if it is an AND, of
-//! ⌈(bits of the residue)/8⌉ bytes, and one such residue per shared output; 1 bit per revealed bit; from the evaluator
-//! 16 bytes per bit that it feeds, or 1 bit if silent OT made the labels ([`cost_silent`]). One round. Memory: a few chunks of 256 KiB of tables per thread and
-//! their input labels, whatever n is; a circuit larger than that takes its own size for 16 instances.
+//! ⌈(bits of the residue)/8⌉ bytes, and one such residue per shared output; 1 bit per revealed bit; and an oblivious
+//! transfer per bit that the evaluator feeds ([`transfers`]). One round. Memory: a few chunks of 256 KiB of tables per
+//! thread and their input labels, whatever n is; a circuit larger than that takes its own size for 16 instances.
 //!
 //! Constant time in inputs, masks and labels.
 //!
 //! ```
 //! use channels::memory;
-//! use gc::{Evaluator, Garbler, Reveal, circuits::Relu};
+//! use gc::{Reveal, circuits::Relu};
 //! use ntt::Modulus;
+//! use ot::{CotReceiver, CotSender};
 //! use prg::Prg;
 //!
 //! let m = Modulus::pow2(24)?;
@@ -42,11 +48,13 @@
 //! let (mut to_bob, mut to_alice) = memory::pair();
 //! let shares = std::thread::scope(|scope| {
 //!     scope.spawn(|| -> Result<_, gc::GcError> {
-//!         let mut garbler = Garbler::setup(&mut to_bob, &mut Prg::from_os())?;
-//!         gc::garble(&mut garbler, &mut to_bob, &relu, &[&a, &masks], 2, Reveal::ToEvaluator)
+//!         let mut prg = Prg::from_os();
+//!         let offset = u128::from_le_bytes(*prg.seed().as_bytes()) | 1;
+//!         let mut labels = CotSender::setup(&mut to_bob, offset, &mut prg)?;
+//!         gc::garble(&mut labels, &mut to_bob, &relu, &[&a, &masks], 2, Reveal::ToEvaluator)
 //!     });
-//!     let mut evaluator = Evaluator::setup(&mut to_alice, &mut Prg::from_os())?;
-//!     gc::evaluate(&mut evaluator, &mut to_alice, &relu, &[&b], 2, Reveal::ToEvaluator)
+//!     let mut labels = CotReceiver::setup(&mut to_alice, &mut Prg::from_os())?;
+//!     gc::evaluate(&mut labels, &mut to_alice, &relu, &[&b], 2, Reveal::ToEvaluator)
 //! })?;
 //! assert_eq!([m.add(shares[0][0], masks[0]), m.add(shares[0][1], masks[1])], [0, 4]); // 1000/256, half up
 //! # Ok::<_, Box<dyn std::error::Error>>(())
@@ -70,9 +78,9 @@ mod session;
 mod term;
 pub mod word;
 
-pub use batch::{Evaluator, Garbler, Reveal, evaluate, garble, transfers};
+pub use batch::{Reveal, evaluate, garble, transfers};
 pub use circuit::{Circuit, Output, OutputKind, Shape, Sum, Term, clear};
-pub use cost::{Cost, cost, cost_silent};
+pub use cost::{Cost, cost};
 pub use error::GcError;
 pub use gates::{Clear, Gates, Word};
 pub use kernel::Isa;

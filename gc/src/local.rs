@@ -30,7 +30,7 @@ impl<'a, C: Circuit> LocalChunk<'a, C> {
         let program = Program::new(circuit);
         let layout = Layout::new(&program, usize::MAX >> 1, Reveal::ToEvaluator);
         let chunk = layout.chunks().next().unwrap_or(Chunk { start: 0, len: 0 });
-        let session = Session::new(&prg.seed());
+        let session = Session::new(&prg.seed(), &program);
         let mut draw = |below| {
             let mut words = vec![0; chunk.len];
             prg.fill_below(&mut words, below);
@@ -92,7 +92,6 @@ impl<'a, C: Circuit> LocalChunk<'a, C> {
 
     fn with_context<T>(&self, isa: Isa, work: impl FnOnce(&Context<'_>) -> T) -> T {
         let (program, layout) = (&self.program, &self.layout);
-        let span = self.session.peek(program);
-        work(&Context { isa, program, layout, span: &span, reveal: Reveal::ToEvaluator })
+        work(&Context { isa, program, layout, session: &self.session, reveal: Reveal::ToEvaluator })
     }
 }

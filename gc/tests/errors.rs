@@ -3,10 +3,10 @@
 
 mod common;
 
-use channels::{ChannelError, memory};
+use channels::ChannelError;
 use common::{inputs, session, slices};
 use gc::circuits::{ArgMax, Relu};
-use gc::{Circuit, Evaluator, Garbler, GcError, Reveal};
+use gc::{Circuit, GcError, Reveal};
 use ntt::Modulus;
 use prg::{Prg, Seed};
 use std::thread;
@@ -17,23 +17,16 @@ fn prg(seed: u8) -> Prg {
 
 #[test]
 fn a_peer_that_leaves_is_an_error() {
-    let (mut a, b) = memory::pair();
-    drop(b);
-    assert!(Garbler::setup(&mut a, &mut prg(1)).is_err());
-    let (a, mut b) = memory::pair();
-    drop(a);
-    assert!(Evaluator::setup(&mut b, &mut prg(1)).is_err());
-
     let m = Modulus::pow2(16).unwrap();
     let relu = Relu { m_in: m, m_out: m, shift: 4 };
     let (own, other) = inputs(&relu, m.value(), 20_000, &mut prg(2));
     let common::Session { garbler: (mut garbler, mut a), evaluator, .. } = session(3);
     drop(evaluator);
-    let result = gc::garble(&mut garbler, &mut a, &relu, &slices(&own), 20_000, Reveal::ToEvaluator);
+    let result = gc::garble(&mut *garbler, &mut a, &relu, &slices(&own), 20_000, Reveal::ToEvaluator);
     assert!(matches!(result, Err(GcError::Channel(ChannelError::Closed) | GcError::Transfer(_))));
     let common::Session { garbler, evaluator: (mut evaluator, mut b), .. } = session(4);
     drop(garbler);
-    let result = gc::evaluate(&mut evaluator, &mut b, &relu, &slices(&other), 20_000, Reveal::ToEvaluator);
+    let result = gc::evaluate(&mut *evaluator, &mut b, &relu, &slices(&other), 20_000, Reveal::ToEvaluator);
     assert!(matches!(result, Err(GcError::Channel(ChannelError::Closed) | GcError::Transfer(_))));
 }
 
@@ -52,7 +45,7 @@ fn a_peer_that_leaves_in_the_middle_is_an_error() {
             a.flush().unwrap();
             drop((garbler, a));
         });
-        let result = gc::evaluate(&mut evaluator, &mut b, &relu, &slices(&other), n, Reveal::ToEvaluator);
+        let result = gc::evaluate(&mut *evaluator, &mut b, &relu, &slices(&other), n, Reveal::ToEvaluator);
         assert!(result.is_err());
     });
 }
@@ -66,7 +59,7 @@ fn evaluate_garbage<C: Circuit>(circuit: &C, below: u64, n: usize) -> Result<Vec
     prg(8).fill(&mut garbage);
     a.send(&garbage).unwrap();
     a.flush().unwrap();
-    gc::evaluate(&mut evaluator, &mut b, circuit, &slices(&other), n, Reveal::ToEvaluator)
+    gc::evaluate(&mut *evaluator, &mut b, circuit, &slices(&other), n, Reveal::ToEvaluator)
 }
 
 #[test]
@@ -87,11 +80,12 @@ fn garbage_from_the_evaluator_gives_the_garbler_numbers_in_range() {
     let n = 300;
     let (own, _) = inputs(&argmax, m.value(), n, &mut prg(9));
     let common::Session { garbler: (mut garbler, mut a), evaluator: (_evaluator, mut b), .. } = session(10);
-    let cost = gc::cost(&argmax, n, Reveal::ToGarbler);
-    let mut garbage = vec![0; cost.evaluator_to_garbler as usize];
+    let transfers: usize = gc::transfers(&argmax, n).into_iter().map(ot::iknp::extend_bytes).sum();
+    let returned = gc::cost(&argmax, n, Reveal::ToGarbler).evaluator_to_garbler as usize;
+    let mut garbage = vec![0; transfers + returned];
     prg(11).fill(&mut garbage);
     b.send(&garbage).unwrap();
     b.flush().unwrap();
-    let labels = gc::garble(&mut garbler, &mut a, &argmax, &slices(&own), n, Reveal::ToGarbler).unwrap();
+    let labels = gc::garble(&mut *garbler, &mut a, &argmax, &slices(&own), n, Reveal::ToGarbler).unwrap();
     assert!(labels[0].len() == n && labels[0].iter().all(|&label| label < 4));
 }

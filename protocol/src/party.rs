@@ -1,11 +1,10 @@
-//! The two parties' state between layers: channel, randomness, keys, oblivious transfer, garbling.
+//! The two parties' state between layers: channel, randomness, keys, oblivious transfer.
 
 use crate::audit::Audit;
 use crate::error::ProtocolError;
 use crate::keys::KeySpec;
 use crate::ots::{self, Directions, Sender, Source, Take};
 use channels::Channel;
-use gc::{Evaluator, Garbler};
 use ot::{CotReceive, CotReceiver, CotSend, CotSender, RotReceiver, RotSender, SilentReceiver, SilentSender};
 use pahe::{GaloisKey, PublicKey, SecretKey};
 use prg::Prg;
@@ -32,7 +31,6 @@ pub struct Alice {
     keys: BTreeMap<KeySpec, Arc<SecretKey>>,
     ot: Option<Reserved<OtReceiver>>,
     reverse: Option<Reserved<OtSender>>,
-    garbling: Option<Evaluator>,
     pub(crate) audit: Option<Box<dyn Audit>>,
 }
 
@@ -43,7 +41,6 @@ pub struct Bob {
     keys: BTreeMap<KeySpec, (Arc<PublicKey>, BTreeMap<usize, GaloisKey>)>,
     ot: Option<Reserved<OtSender>>,
     reverse: Option<Reserved<OtReceiver>>,
-    garbling: Option<Garbler>,
     pub(crate) audit: Option<Box<dyn Audit>>,
 }
 
@@ -54,7 +51,7 @@ impl<T> Reserved<T> {
 }
 
 fn make_sender(source: Source, channel: &mut Channel, prg: &mut Prg) -> Result<OtSender, ProtocolError> {
-    // An offset that is only hashed may be any block; silent OT wants an odd one.
+    // Silent OT and garbling want an odd offset.
     let mut delta = Zeroizing::new([0; 16]);
     prg.fill(&mut delta[..]);
     let delta = u128::from_le_bytes(*delta) | 1;
@@ -100,7 +97,7 @@ fn unprepared(what: &str) -> ProtocolError {
 impl Alice {
     /// Alice over a channel, with randomness of her own.
     pub fn new(channel: Channel, prg: Prg) -> Self {
-        Self { channel, prg, keys: BTreeMap::new(), ot: None, reverse: None, garbling: None, audit: None }
+        Self { channel, prg, keys: BTreeMap::new(), ot: None, reverse: None, audit: None }
     }
 
     /// Hands shares to an audit; see [`crate::audit`] for when that is legitimate.
@@ -163,22 +160,12 @@ impl Alice {
         let ot = self.reverse.as_mut().ok_or_else(|| unprepared("oblivious transfers"))?;
         Ok((&mut ot.ots, &mut self.channel))
     }
-
-    pub(crate) fn set_up_garbling(&mut self) -> Result<(), ProtocolError> {
-        self.garbling = Some(Evaluator::setup(&mut self.channel, &mut self.prg)?);
-        Ok(())
-    }
-
-    pub(crate) fn garbling(&mut self) -> Result<(&mut Evaluator, &mut Channel), ProtocolError> {
-        let evaluator = self.garbling.as_mut().ok_or_else(|| unprepared("garbled circuits"))?;
-        Ok((evaluator, &mut self.channel))
-    }
 }
 
 impl Bob {
     /// Bob over a channel, with randomness of his own.
     pub fn new(channel: Channel, prg: Prg) -> Self {
-        Self { channel, prg, keys: BTreeMap::new(), ot: None, reverse: None, garbling: None, audit: None }
+        Self { channel, prg, keys: BTreeMap::new(), ot: None, reverse: None, audit: None }
     }
 
     /// Hands shares to an audit; see [`crate::audit`] for when that is legitimate.
@@ -246,15 +233,5 @@ impl Bob {
     pub(crate) fn reverse_ot(&mut self) -> Result<(&mut OtReceiver, &mut Channel), ProtocolError> {
         let ot = self.reverse.as_mut().ok_or_else(|| unprepared("oblivious transfers"))?;
         Ok((&mut ot.ots, &mut self.channel))
-    }
-
-    pub(crate) fn set_up_garbling(&mut self) -> Result<(), ProtocolError> {
-        self.garbling = Some(Garbler::setup(&mut self.channel, &mut self.prg)?);
-        Ok(())
-    }
-
-    pub(crate) fn garbling(&mut self) -> Result<(&mut Garbler, &mut Channel), ProtocolError> {
-        let garbler = self.garbling.as_mut().ok_or_else(|| unprepared("garbled circuits"))?;
-        Ok((garbler, &mut self.channel))
     }
 }

@@ -109,11 +109,6 @@ impl Plan {
         needs.fold(Directions::default(), Directions::or)
     }
 
-    /// Whether any step garbles circuits.
-    pub fn needs_garbling(&self) -> bool {
-        self.layers.iter().any(|layer| layer.step.needs_garbling())
-    }
-
     /// Offline and online cost of all layers.
     pub fn cost(&self) -> Cost {
         self.layers.iter().map(|layer| layer.cost).sum()

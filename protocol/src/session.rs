@@ -17,7 +17,7 @@ use crate::PROTOCOL_VERSION;
 use crate::config::Config;
 use crate::cost::Flow;
 use crate::error::ProtocolError;
-use crate::ots::{self, Directions, Source};
+use crate::ots;
 use crate::party::{Alice, Bob};
 use crate::plan::Plan;
 use channels::Channel;
@@ -183,9 +183,6 @@ pub(crate) fn setup_alice(plan: &Plan, alice: &mut Alice) -> Result<(), Protocol
         alice.make_keys(&spec)?;
     }
     alice.set_up_ot(plan.config().ot, plan.ot_directions())?;
-    if plan.needs_garbling() {
-        alice.set_up_garbling()?;
-    }
     Ok(alice.channel.flush()?)
 }
 
@@ -195,9 +192,6 @@ pub(crate) fn setup_bob(plan: &Plan, bob: &mut Bob) -> Result<(), ProtocolError>
         bob.take_keys(&spec)?;
     }
     bob.set_up_ot(plan.config().ot, plan.ot_directions())?;
-    if plan.needs_garbling() {
-        bob.set_up_garbling()?;
-    }
     Ok(bob.channel.flush()?)
 }
 
@@ -207,6 +201,5 @@ pub(crate) fn setup_cost(plan: &Plan) -> Flow {
     for spec in plan.keys() {
         flow.alice_to_bob += spec.bytes().unwrap_or(0); // a plan has no specification without parameters
     }
-    let labels = Directions { from_bob: plan.needs_garbling(), ..Directions::default() };
-    flow + ots::setup_cost(plan.config().ot, plan.ot_directions()) + ots::setup_cost(Source::Iknp, labels)
+    flow + ots::setup_cost(plan.config().ot, plan.ot_directions())
 }

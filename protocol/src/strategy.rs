@@ -119,11 +119,6 @@ pub trait Step: Send + Sync {
         Vec::new()
     }
 
-    /// Whether it garbles circuits.
-    fn needs_garbling(&self) -> bool {
-        false
-    }
-
     /// Coefficients of the encrypted replies that Alice receives.
     fn reply_coefficients(&self) -> u64 {
         0

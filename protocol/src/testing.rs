@@ -190,9 +190,6 @@ pub(crate) fn try_run_layer(
         let alice = scope.spawn(|| {
             keys.iter().for_each(|spec| alice.make_keys(spec).unwrap());
             alice.set_up_ot(source, needs).unwrap();
-            if step.needs_garbling() {
-                alice.set_up_garbling().unwrap();
-            }
             alice.channel.flush().unwrap();
             let start = alice.channel.traffic();
             alice.reserve(&step.ots()).unwrap();
@@ -205,9 +202,6 @@ pub(crate) fn try_run_layer(
         });
         keys.iter().for_each(|spec| bob.take_keys(spec).unwrap());
         bob.set_up_ot(source, needs).unwrap();
-        if step.needs_garbling() {
-            bob.set_up_garbling().unwrap();
-        }
         bob.channel.flush().unwrap();
         let start = bob.channel.traffic();
         bob.reserve(&step.ots()).unwrap();

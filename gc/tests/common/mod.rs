@@ -3,14 +3,15 @@
 #![allow(dead_code, reason = "every test file uses its part")]
 
 use channels::{Channel, Traffic, memory};
-use gc::{Circuit, Evaluator, Garbler, OutputKind, Reveal};
+use gc::{Circuit, OutputKind, Reveal};
+use ot::{CotReceive, CotReceiver, CotSend, CotSender, SilentReceiver, SilentSender, iknp, silent};
 use prg::{Prg, Seed};
 use std::thread;
 
 /// A session over memory.
 pub(crate) struct Session {
-    pub(crate) garbler: (Garbler, Channel),
-    pub(crate) evaluator: (Evaluator, Channel),
+    pub(crate) garbler: (Box<dyn CotSend + Send>, Channel),
+    pub(crate) evaluator: (Box<dyn CotReceive + Send>, Channel),
     pub(crate) silent: bool,
 }
 
@@ -34,13 +35,31 @@ fn set_up(seed: u8, silent: bool) -> Session {
     let (mut a, mut b) = memory::pair();
     let mut garbler_prg = Prg::new(&Seed::from_bytes([seed; 16]));
     let mut evaluator_prg = Prg::new(&Seed::from_bytes([!seed; 16]));
-    let garbler = if silent { Garbler::setup_silent } else { Garbler::setup };
-    let evaluator = if silent { Evaluator::setup_silent } else { Evaluator::setup };
     thread::scope(|scope| {
-        let garbler = scope.spawn(move || (garbler(&mut a, &mut garbler_prg).unwrap(), a));
-        let evaluator = (evaluator(&mut b, &mut evaluator_prg).unwrap(), b);
-        Session { garbler: garbler.join().unwrap(), evaluator, silent }
+        let garbler = scope.spawn(move || {
+            let offset = u128::from_le_bytes(*garbler_prg.seed().as_bytes()) | 1;
+            let source: Box<dyn CotSend + Send> = if silent {
+                Box::new(SilentSender::setup(&mut a, offset, &mut garbler_prg).unwrap())
+            } else {
+                Box::new(CotSender::setup(&mut a, offset, &mut garbler_prg).unwrap())
+            };
+            (source, a)
+        });
+        let source: Box<dyn CotReceive + Send> = if silent {
+            Box::new(SilentReceiver::setup(&mut b, &mut evaluator_prg).unwrap())
+        } else {
+            Box::new(CotReceiver::setup(&mut b, &mut evaluator_prg).unwrap())
+        };
+        Session { garbler: garbler.join().unwrap(), evaluator: (source, b), silent }
     })
+}
+
+impl Session {
+    /// Bytes from evaluator to garbler for the transfers of a batch.
+    pub(crate) fn transfer_bytes<C: Circuit>(&self, circuit: &C, n: usize) -> u64 {
+        let bytes = if self.silent { silent::correction_bytes } else { iknp::extend_bytes };
+        gc::transfers(circuit, n).into_iter().map(|count| bytes(count) as u64).sum()
+    }
 }
 
 impl Session {
@@ -54,15 +73,16 @@ impl Session {
     ) -> Batch {
         let (g, a) = &mut self.garbler;
         let (e, b) = &mut self.evaluator;
-        let transfers = gc::transfers(circuit, n);
+        let transfers = gc::transfers(circuit, n).into_iter().sum();
         thread::scope(|scope| {
             scope.spawn(|| g.reserve(a, transfers).unwrap());
             e.reserve(b, transfers).unwrap();
         });
         let (before_a, before_b) = (a.traffic(), b.traffic());
         let (garbled, evaluated) = thread::scope(|scope| {
-            let garbled = scope.spawn(|| gc::garble(g, a, circuit, &slices(garbler), n, reveal).unwrap());
-            let evaluated = gc::evaluate(e, b, circuit, &slices(evaluator), n, reveal).unwrap();
+            let garbled =
+                scope.spawn(|| gc::garble(&mut **g, a, circuit, &slices(garbler), n, reveal).unwrap());
+            let evaluated = gc::evaluate(&mut **e, b, circuit, &slices(evaluator), n, reveal).unwrap();
             (garbled.join().unwrap(), evaluated)
         });
         Batch {

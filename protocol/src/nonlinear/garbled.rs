@@ -12,12 +12,14 @@
 //!
 //! Bob garbles and Alice evaluates, since Alice alone may learn the labels: Bob's decoding bits open them to her, and
 //! no score is among the outputs. Security: semi-honest, see the `gc` crate; r is uniform and used once.
-//! Cost: `gc::cost` of the circuit; one round per layer. Constant time.
+//! Cost: `gc::cost` of the circuit and an OT per bit of Alice's shares, from the run's source, whose offset is that of
+//! the garbling; one round per layer. Constant time.
 
 use super::words::Words;
 use crate::config::Operator;
 use crate::cost::Cost;
 use crate::error::ProtocolError;
+use crate::ots::Take;
 use crate::party::{Alice, Bob};
 use crate::share::Share;
 use crate::strategy::{Prepared, Refusal, Site, Step, Strategy};
@@ -157,16 +159,17 @@ impl<C: Circuit + std::fmt::Debug + Send> Step for Garbled<C> {
         Cost::online(cost.evaluator_to_garbler, cost.garbler_to_evaluator, cost.rounds)
     }
 
-    fn needs_garbling(&self) -> bool {
-        true
+    fn ots(&self) -> Vec<Take> {
+        gc::transfers(&self.circuit, self.output.len()).into_iter().map(Take::from_bob).collect()
     }
 
     fn alice(&self, alice: &mut Alice, _: Prepared, inputs: &[&Share]) -> Result<Vec<u64>, ProtocolError> {
         let words = self.words.gather(self.input, self.output, &inputs[0].values);
         let words: Vec<&[u64]> = words.iter().map(Vec::as_slice).collect();
-        let (evaluator, channel) = alice.garbling()?;
+        let (ots, channel) = alice.ot()?;
         let n = self.output.len();
-        let mut outputs = gc::evaluate(evaluator, channel, &self.circuit, &words, n, Reveal::ToEvaluator)?;
+        let mut outputs =
+            gc::evaluate(&mut **ots.cots(), channel, &self.circuit, &words, n, Reveal::ToEvaluator)?;
         Ok(outputs.swap_remove(0))
     }
 
@@ -185,8 +188,8 @@ impl<C: Circuit + std::fmt::Debug + Send> Step for Garbled<C> {
         let words = self.words.gather(self.input, self.output, &inputs[0].values);
         let masks = self.mask.map(|_| mask.as_slice());
         let words: Vec<&[u64]> = words.iter().map(Vec::as_slice).chain(masks).collect();
-        let (garbler, channel) = bob.garbling()?;
-        gc::garble(garbler, channel, &self.circuit, &words, n, Reveal::ToEvaluator)?;
+        let (ots, channel) = bob.ot()?;
+        gc::garble(&mut **ots.cots(), channel, &self.circuit, &words, n, Reveal::ToEvaluator)?;
         Ok(mask)
     }
 }
