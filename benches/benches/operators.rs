@@ -66,9 +66,9 @@ fn group(title: &str, model: &Model, operator: Operator, strategies: &[&str]) {
         let mut config = Config { preset: Preset::Gc, bits: Some(24), ..Config::default() };
         config.strategies.insert(operator, strategy.into());
         let mut runs: Vec<Measure> = (0..5).map(|_| run(model, &config)).collect();
-        runs.sort_by(|a, b| a.cpu_seconds.partial_cmp(&b.cpu_seconds).unwrap());
+        runs.sort_by(|a, b| a.cpu_seconds.total_cmp(&b.cpu_seconds));
         let median = runs[2];
-        let cpu = median.cpu_seconds.unwrap_or(f64::NAN);
+        let cpu = median.cpu_seconds;
         let first = *baseline.get_or_insert(cpu);
         println!(
             "  {strategy:<12} {:>7.3} s wall {cpu:>7.2} CPU s {:>9.3} MB up {:>9.3} MB down {:>2} rounds  ×{:.2}",

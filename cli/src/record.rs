@@ -1,7 +1,7 @@
 //! Run records: made, completed, joined.
 
 use crate::{commit, machine};
-use models::record::{PhaseRecord, RunRecord, peak_memory};
+use models::record::{Effort, PhaseRecord, RunRecord, peak_memory};
 use protocol::engine::Measurements;
 use protocol::report::{self, Side};
 use protocol::{Plan, session};
@@ -56,8 +56,19 @@ pub fn merge(alice: RunRecord, bob: &RunRecord) -> RunRecord {
     for (own, other) in pairs {
         own.cpu_seconds_bob = other.cpu_seconds_bob;
     }
+    let efforts = &mut record.efforts;
+    join(&mut efforts.setup, &bob.efforts.setup);
+    join(&mut efforts.offline, &bob.efforts.offline);
+    join(&mut efforts.online, &bob.efforts.online);
+    record.layers.iter_mut().zip(&bob.layers).for_each(|(own, other)| join(&mut own.effort, &other.effort));
     record.peak_memory_bytes.bob = bob.peak_memory_bytes.bob;
     record
+}
+
+fn join(alice: &mut Effort, bob: &Effort) {
+    alice.cpu_seconds.bob = bob.cpu_seconds.bob;
+    alice.primitives.bob.clone_from(&bob.primitives.bob);
+    alice.waits.bob = bob.waits.bob;
 }
 
 /// The beginning of a hash, enough to compare by eye.

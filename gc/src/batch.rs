@@ -25,6 +25,7 @@ use crate::packing;
 use crate::program::Program;
 use crate::session::Session;
 use channels::{Channel, Rx, Tx};
+use meter::Primitive;
 use ot::{CotReceive, CotSend};
 use prg::Seed;
 use rayon::prelude::*;
@@ -73,6 +74,7 @@ pub fn garble<C: Circuit>(
     n: usize,
     reveal: Reveal,
 ) -> Result<Vec<Vec<u64>>, GcError> {
+    let _metered = meter::scope(Primitive::Garble);
     let program = Program::new(circuit);
     program.shape.check_garbler(inputs, n);
     let layout = Layout::new(&program, n, reveal);
@@ -93,10 +95,14 @@ pub fn garble<C: Circuit>(
         for wave in chunks.chunks(wave_size()) {
             for (chunk, own) in wave.iter().zip(&mut memory) {
                 own.labels.resize(layout.transfers(chunk), 0);
+                let _metered = meter::scope(Primitive::Transfer);
                 source.chosen(rx, &mut own.labels)?;
             }
             let work = wave.par_iter().zip(&mut memory);
-            work.for_each(|(chunk, own)| context.garble(circuit, *delta, inputs, chunk, own));
+            work.for_each_init(
+                || meter::scope(Primitive::Garble),
+                |_, (chunk, own)| context.garble(circuit, *delta, inputs, chunk, own),
+            );
             for (_, own) in wave.iter().zip(&memory) {
                 tx.send(&own.bytes)?;
                 tx.flush()?;
@@ -130,6 +136,7 @@ pub fn evaluate<C: Circuit>(
     n: usize,
     reveal: Reveal,
 ) -> Result<Vec<Vec<u64>>, GcError> {
+    let _metered = meter::scope(Primitive::Evaluate);
     let program = Program::new(circuit);
     program.shape.check_evaluator(inputs, n);
     let layout = Layout::new(&program, n, reveal);
@@ -176,6 +183,7 @@ fn run_ahead(
     inputs: &[&[u64]],
     queue: mpsc::SyncSender<(Chunk, Vec<u128>)>,
 ) -> Result<(), GcError> {
+    let _metered = meter::scope(Primitive::Transfer);
     let mut choices = Zeroizing::new(Vec::new());
     for chunk in context.layout.chunks() {
         let mut labels = vec![0; context.layout.transfers(&chunk)];
@@ -210,7 +218,9 @@ fn evaluate_chunks(
             return Ok(returned);
         }
         let work = wave.par_iter().zip(&mut memory);
-        if !work.map(|(chunk, own)| context.evaluate(chunk, own)).reduce(|| true, |a, b| a & b) {
+        let evaluated = work
+            .map_init(|| meter::scope(Primitive::Evaluate), |_, (chunk, own)| context.evaluate(chunk, own));
+        if !evaluated.reduce(|| true, |a, b| a & b) {
             return Err(GcError::OutOfRange);
         }
         for (chunk, own) in wave.iter().zip(&memory) {

@@ -33,6 +33,9 @@ pub struct RunRecord {
     pub profile: String,
     /// Cost by phase.
     pub phases: Phases,
+    /// CPU time by primitive, and waits, by phase.
+    #[serde(default)]
+    pub efforts: ByPhase<Effort>,
     /// Cost by layer, in order.
     pub layers: Vec<LayerRecord>,
     /// Peak resident memory.
@@ -81,15 +84,7 @@ pub struct PerParty<T> {
 }
 
 /// The three phases of a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Phases {
-    /// Keys and base OTs.
-    pub setup: PhaseRecord,
-    /// What does not depend on the scan.
-    pub offline: PhaseRecord,
-    /// The rest.
-    pub online: PhaseRecord,
-}
+pub type Phases = ByPhase<PhaseRecord>;
 
 /// Cost of one phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -131,6 +126,41 @@ pub struct LayerRecord {
     pub predicted_bytes_alice_to_bob: u64,
     /// What the plan predicted from Bob to Alice.
     pub predicted_bytes_bob_to_alice: u64,
+    /// CPU time by primitive, and waits.
+    #[serde(flatten)]
+    pub effort: Effort,
+}
+
+/// A value per phase.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ByPhase<T> {
+    /// Keys and base OTs.
+    pub setup: T,
+    /// What does not depend on the scan.
+    pub offline: T,
+    /// The rest.
+    pub online: T,
+}
+
+/// What the parties did and what they waited for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Effort {
+    /// CPU seconds, all threads.
+    pub cpu_seconds: PerParty<Option<f64>>,
+    /// CPU seconds by primitive; what belongs to none is missing.
+    pub primitives: PerParty<Option<BTreeMap<String, f64>>>,
+    /// Seconds in which a thread of the party stood still.
+    pub waits: PerParty<Option<Waits>>,
+}
+
+/// Seconds that a party's sending and receiving threads waited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Waits {
+    /// For bytes of the peer: it still computed, or they were on the way.
+    pub for_peer: f64,
+    /// For room in the queue of outgoing bytes: the peer or the network took them too slowly.
+    pub for_room: f64,
 }
 
 /// Agreement with the integer reference.

@@ -87,6 +87,7 @@ fn runtime() -> Result<&'static Runtime, NetError> {
         Builder::new_multi_thread()
             .worker_threads(cores.clamp(2, 4))
             .thread_name("socket")
+            .on_thread_start(|| meter::dedicate(meter::Primitive::Transport))
             .enable_all()
             .build()
             .map_err(|error| error.to_string())

@@ -20,6 +20,7 @@
 use crate::pages::zeroed;
 use crate::ring::{Modular, Ring};
 use crate::simd::{Group, Isa, Kernel, LANES, Lanes};
+use meter::Primitive;
 use rayon::prelude::*;
 
 /// Most inputs of one block: the headroom of [`Lanes::Sum`].
@@ -279,7 +280,8 @@ pub fn multiply_accumulate(rings: &[&Ring], pairs: &PairTiles, weights: &WeightT
     let slab_pairs = pairs.slabs.groups.par_chunks(strides[0]);
     let slab_weights = weights.slabs.groups.par_chunks(strides[1]);
     let slabs = slab_sums.zip(slab_pairs).zip(slab_weights).enumerate().with_min_len(SLABS_PER_TASK);
-    slabs.for_each(|(slab, ((sums, pairs), weights))| {
+    let metered = || meter::scope(Primitive::Hadamard);
+    slabs.for_each_init(metered, |_, (slab, ((sums, pairs), weights))| {
         let ring = rings[slab / per_limb];
         run_slab(ring.isa(), blocking, Operands { p: ring.modulus(), inputs, pairs, weights, sums });
     });

@@ -24,6 +24,7 @@ use crate::packing::{pack, packed_len};
 use crate::rot::CHUNK;
 use crate::{CotReceive, CotSend, OtError, Ring, RotReceiver, RotSender, bits};
 use channels::Channel;
+use meter::Primitive;
 use zeroize::Zeroizing;
 
 /// Bytes from sender to receiver for `n` OTs, on top of the source's.
@@ -40,6 +41,7 @@ pub fn send<S: CotSend>(
     out: &mut [u64],
 ) -> Result<(), OtError> {
     assert_eq!(correlations.len(), out.len(), "one share per correlation");
+    let _metered = meter::scope(Primitive::Transfer);
     let mut replies = vec![0; out.len()];
     let mut blocks = [(); 2].map(|()| Zeroizing::new(vec![0; CHUNK.min(out.len())]));
     channel.stream(|_, rx| {
@@ -66,6 +68,7 @@ pub fn receive<R: CotReceive>(
     choices: &[u64],
     out: &mut [u64],
 ) -> Result<(), OtError> {
+    let _metered = meter::scope(Primitive::Transfer);
     let mut blocks = Zeroizing::new(vec![0; CHUNK.min(out.len())]);
     channel.stream(|tx, _| {
         for (out, choices) in out.chunks_mut(CHUNK).zip(choices.chunks(CHUNK / 64)) {

@@ -11,6 +11,7 @@ use crate::hash::Hash;
 use crate::source::{CotReceive, CotSend};
 use crate::{Block, OtError, bits};
 use channels::{Channel, Rx, Tx};
+use meter::Primitive;
 use zeroize::Zeroizing;
 
 /// OTs worked on at a time, a whole number of words of choice bits.
@@ -42,11 +43,13 @@ impl<S: CotSend> RotSender<S> {
 
     /// See [`CotSend::reserve`].
     pub fn reserve(&mut self, channel: &mut Channel, n: usize) -> Result<(), OtError> {
+        let _metered = meter::scope(Primitive::Transfer);
         self.cots.reserve(channel, n)
     }
 
     /// Pairs of blocks, of which the receiver gets the ones that it chooses.
     pub fn chosen(&mut self, rx: &mut Rx, zeros: &mut [Block], ones: &mut [Block]) -> Result<(), OtError> {
+        let _metered = meter::scope(Primitive::Transfer);
         let first = self.cots.position();
         self.cots.chosen(rx, zeros)?;
         self.split(first, zeros, ones);
@@ -55,6 +58,7 @@ impl<S: CotSend> RotSender<S> {
 
     /// Pairs of blocks, of which the receiver gets random ones.
     pub fn random(&mut self, rx: &mut Rx, zeros: &mut [Block], ones: &mut [Block]) -> Result<(), OtError> {
+        let _metered = meter::scope(Primitive::Transfer);
         let first = self.cots.position();
         self.cots.random(rx, zeros)?;
         self.split(first, zeros, ones);
@@ -69,6 +73,7 @@ impl<S: CotSend> RotSender<S> {
         zeros: &mut [u64],
         ones: &mut [u64],
     ) -> Result<(), OtError> {
+        let _metered = meter::scope(Primitive::Transfer);
         self.cots.random_bits(channel, n, zeros, ones)
     }
 
@@ -93,11 +98,13 @@ impl<R: CotReceive> RotReceiver<R> {
 
     /// See [`CotReceive::reserve`].
     pub fn reserve(&mut self, channel: &mut Channel, n: usize) -> Result<(), OtError> {
+        let _metered = meter::scope(Primitive::Transfer);
         self.cots.reserve(channel, n)
     }
 
     /// The blocks that the packed bits choose.
     pub fn chosen(&mut self, tx: &mut Tx, choices: &[u64], out: &mut [Block]) -> Result<(), OtError> {
+        let _metered = meter::scope(Primitive::Transfer);
         let first = self.cots.position();
         self.cots.chosen(tx, choices, out)?;
         self.hash.apply(first, 0, out);
@@ -106,6 +113,7 @@ impl<R: CotReceive> RotReceiver<R> {
 
     /// Random choice bits and the blocks that they choose.
     pub fn random(&mut self, tx: &mut Tx, choices: &mut [u64], out: &mut [Block]) -> Result<(), OtError> {
+        let _metered = meter::scope(Primitive::Transfer);
         let first = self.cots.position();
         self.cots.random(tx, choices, out)?;
         self.hash.apply(first, 0, out);
@@ -120,6 +128,7 @@ impl<R: CotReceive> RotReceiver<R> {
         choices: &mut [u64],
         out: &mut [u64],
     ) -> Result<(), OtError> {
+        let _metered = meter::scope(Primitive::Transfer);
         self.cots.random_bits(channel, n, choices, out)
     }
 }

@@ -10,6 +10,7 @@ use crate::ciphertext::Ciphertext;
 use crate::params::Params;
 use crate::reply::Unsanitised;
 use crate::upload::{UploadError, UploadStream};
+use meter::Primitive;
 use ntt::Ring;
 use ntt::mac::{PairSums, PairTiles, WeightTiles, multiply_accumulate};
 use rayon::prelude::*;
@@ -74,8 +75,8 @@ impl CiphertextBlock {
             let staging = &mut self.staging[..2 * words * places.len()];
             let pairs = staging.par_chunks_exact_mut(2 * words).zip(uploads).enumerate();
             pairs.try_for_each_init(
-                || vec![0; n],
-                |values, (k, (pair, bytes))| {
+                || (vec![0; n], meter::scope(Primitive::Transform)),
+                |(values, _), (k, (pair, bytes))| {
                     let number = batch * STAGED + k;
                     let values = share.map(|share| {
                         values.fill(0);
@@ -142,8 +143,8 @@ impl WeightBlock {
         for places in places.chunks(STAGED) {
             let staging = &mut self.staging[..words * places.len()];
             staging.par_chunks_exact_mut(words).zip(places).for_each_init(
-                || vec![0; params.degree()],
-                |coefficients, (words, &(input, output))| {
+                || (vec![0; params.degree()], meter::scope(Primitive::Transform)),
+                |(coefficients, _), (words, &(input, output))| {
                     coefficients.fill(0);
                     fill(input, output, coefficients);
                     transform_signed(params, coefficients, words);

@@ -9,6 +9,7 @@ use crate::bits::{packed_bytes, unpack_into};
 use crate::keys::SecretKey;
 use crate::noise::{nonzero_bound, tail_factor};
 use crate::reply::{Positions, ReplyError, ReplyFormat};
+use meter::Primitive;
 use ntt::Modulus;
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -67,8 +68,8 @@ impl Decryptor {
         }
         let buffer = || Zeroizing::new(vec![0; self.limbs * n]);
         tasks.into_par_iter().for_each_init(
-            || (Zeroizing::new(vec![0; n]), buffer()),
-            |(c1, product), (reply, positions, out)| self.decrypt_one(reply, positions, out, c1, product),
+            || (Zeroizing::new(vec![0; n]), buffer(), meter::scope(Primitive::Decrypt)),
+            |(c1, product, _), (reply, positions, out)| self.decrypt_one(reply, positions, out, c1, product),
         );
         Ok(())
     }

@@ -16,6 +16,7 @@ use crate::keys::{
 };
 use crate::params::{ParamError, Params};
 use crate::sampling::error_into;
+use meter::Primitive;
 use ntt::{Fixed, Ring, Slots};
 use prg::Prg;
 use std::sync::Arc;
@@ -163,6 +164,7 @@ impl Ciphertext {
     /// # Panics
     /// If the key belongs to another parameter set.
     pub fn rotated(&self, key: &GaloisKey) -> Self {
+        let _metered = meter::scope(Primitive::Rotate);
         let params = self.params();
         assert!(params.same_rings(&key.params), "key and ciphertext of one parameter set");
         let n = params.degree();

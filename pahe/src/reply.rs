@@ -48,6 +48,7 @@ use crate::noise::{Noise, nonzero_bound, tail_factor};
 use crate::params::{ParamError, Params};
 use crate::sampling::{error_into, ternary_into};
 use crate::scaling::{message_to_torus, to_torus};
+use meter::Primitive;
 use ntt::mac::PairSums;
 use ntt::simd::{Kernel, LANES, Lanes, MASK52};
 use ntt::{Modular, Ring};
@@ -289,9 +290,10 @@ impl Sanitiser {
             tasks.push(Task { index: first + k as u64, job, bytes: head, share });
         }
         let this = &*self;
-        tasks
-            .par_chunks_mut(STAGED)
-            .for_each_init(|| Scratch::new(params), |scratch, tasks| this.reply_some(tasks, scratch));
+        tasks.par_chunks_mut(STAGED).for_each_init(
+            || (Scratch::new(params), meter::scope(Primitive::Reply)),
+            |(scratch, _), tasks| this.reply_some(tasks, scratch),
+        );
     }
 
     fn reply_some(&self, tasks: &mut [Task<'_>], s: &mut Scratch) {

@@ -16,6 +16,7 @@ use crate::keys::{SecretKey, expand_uniform, limb_bits};
 use crate::params::{ParamError, Params};
 use crate::sampling::error_into;
 use crate::scaling::{add_message, all_below, finish_encryption, from_digits, to_digits};
+use meter::Primitive;
 use prg::{Prg, Seed};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -203,8 +204,8 @@ impl Encryptor {
         let this = &*self;
         let parts = out[start..].par_chunks_exact_mut(bytes).enumerate();
         parts.for_each_init(
-            || Scratch::new(&this.stream.params),
-            |scratch, (k, bytes)| {
+            || (Scratch::new(&this.stream.params), meter::scope(Primitive::Encrypt)),
+            |(scratch, _), (k, bytes)| {
                 scratch.message.fill(0);
                 fill(k, &mut scratch.message);
                 this.encrypt_one(first + k as u64, scratch, bytes);

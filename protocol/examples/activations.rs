@@ -66,8 +66,8 @@ fn run(title: &str, model: &Model, operator: Operator, name: &str, ot: Source) {
         traffic.sent as f64 / per,
         traffic.received as f64 / per,
         plan.layers()[0].cost.online.rounds,
-        layer.cpu_seconds.unwrap_or(f64::NAN) / per * 1e6,
-        measured.offline.cpu_seconds.unwrap_or(f64::NAN) / per * 1e6,
+        layer.cpu_seconds / per * 1e6,
+        measured.offline.cpu_seconds / per * 1e6,
         layer.seconds / per * 1e6,
         ot = format!("{ot:?}").to_lowercase(),
     );

@@ -1,6 +1,7 @@
 //! Runs a plan: the same layers from both sides.
 
 use crate::clock::Stopwatch;
+use crate::config::Operator;
 use crate::cost::Exactness;
 use crate::error::ProtocolError;
 use crate::party::{Alice, Bob};
@@ -8,6 +9,7 @@ use crate::plan::{Plan, PlannedLayer};
 use crate::share::Share;
 use crate::strategy::Prepared;
 use channels::Traffic;
+use meter::{Primitive, Spent};
 use models::manifest::Model;
 use models::{NodeId, Op};
 use ndarray::{Array3, Array4};
@@ -29,7 +31,9 @@ pub struct Measure {
     /// Wall-clock seconds.
     pub seconds: f64,
     /// CPU seconds of the process.
-    pub cpu_seconds: Option<f64>,
+    pub cpu_seconds: f64,
+    /// The same by primitive, as far as it belongs to one.
+    pub spent: Spent,
     /// Traffic as this party saw it.
     pub traffic: Traffic,
 }
@@ -132,6 +136,7 @@ impl Half for &mut Alice {
     }
 
     fn prepare(&mut self, layer: &PlannedLayer) -> Result<Prepared, ProtocolError> {
+        let _metered = meter::scope(own_work(layer));
         self.reserve(&layer.step.ots())?;
         layer.step.prepare_alice(self)
     }
@@ -142,6 +147,7 @@ impl Half for &mut Alice {
         prepared: Prepared,
         inputs: &[&Share],
     ) -> Result<Vec<u64>, ProtocolError> {
+        let _metered = meter::scope(own_work(layer));
         layer.step.alice(self, prepared, inputs)
     }
 
@@ -169,6 +175,7 @@ impl Half for &mut BobWithModel<'_> {
     }
 
     fn prepare(&mut self, layer: &PlannedLayer) -> Result<Prepared, ProtocolError> {
+        let _metered = meter::scope(own_work(layer));
         self.bob.reserve(&layer.step.ots())?;
         layer.step.prepare_bob(self.bob)
     }
@@ -179,11 +186,24 @@ impl Half for &mut BobWithModel<'_> {
         prepared: Prepared,
         inputs: &[&Share],
     ) -> Result<Vec<u64>, ProtocolError> {
+        let _metered = meter::scope(own_work(layer));
         layer.step.bob(self.bob, prepared, self.model.weights.get(&layer.id), inputs)
     }
 
     fn audit(&mut self, layer: NodeId, share: &Share) -> Result<(), ProtocolError> {
         self.bob.audit.as_mut().map_or(Ok(()), |audit| audit.record(layer, share)).map_err(Into::into)
+    }
+}
+
+/// What a layer's work is charged to where no primitive inside it claims it.
+fn own_work(layer: &PlannedLayer) -> Primitive {
+    match layer.operator {
+        Operator::Relu | Operator::MaxPool | Operator::Readout => Primitive::Compare,
+        Operator::Truncation => Primitive::Truncate,
+        Operator::Square => Primitive::Pairs,
+        Operator::Convolution | Operator::TransposedConvolution | Operator::AveragePool | Operator::Local => {
+            Primitive::Local
+        }
     }
 }
 
@@ -249,20 +269,19 @@ fn measured<P: Half, T>(
     party: &mut P,
     body: impl FnOnce(&mut P) -> Result<T, ProtocolError>,
 ) -> Result<(T, Measure), ProtocolError> {
-    let (watch, before) = (Stopwatch::start(), party.traffic());
+    let (watch, spent, traffic) = (Stopwatch::start(), meter::read(), party.traffic());
     let value = body(party)?;
     party.flush()?;
     let (seconds, cpu_seconds) = watch.read();
-    Ok((value, Measure { seconds, cpu_seconds, traffic: party.traffic() - before }))
+    let (spent, traffic) = (meter::read() - spent, party.traffic() - traffic);
+    Ok((value, Measure { seconds, cpu_seconds, spent, traffic }))
 }
 
 impl std::ops::AddAssign for Measure {
     fn add_assign(&mut self, other: Self) {
         self.seconds += other.seconds;
-        self.cpu_seconds = match (self.cpu_seconds, other.cpu_seconds) {
-            (Some(a), Some(b)) => Some(a + b),
-            (a, b) => a.or(b),
-        };
+        self.cpu_seconds += other.cpu_seconds;
+        self.spent += other.spent;
         self.traffic += other.traffic;
     }
 }

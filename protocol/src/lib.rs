@@ -7,7 +7,7 @@
 
 pub mod audit;
 pub mod backend;
-pub mod clock;
+mod clock;
 pub mod config;
 pub mod cost;
 pub mod engine;

@@ -5,6 +5,7 @@ use crate::error::ProtocolError;
 use crate::keys::KeySpec;
 use crate::ots::{self, Directions, Sender, Source, Take};
 use channels::Channel;
+use meter::Primitive;
 use ot::{CotReceive, CotReceiver, CotSend, CotSender, RotReceiver, RotSender, SilentReceiver, SilentSender};
 use pahe::{GaloisKey, PublicKey, SecretKey};
 use prg::Prg;
@@ -127,6 +128,7 @@ impl Alice {
     }
 
     pub(crate) fn set_up_ot(&mut self, source: Source, needs: Directions) -> Result<(), ProtocolError> {
+        let _metered = meter::scope(Primitive::Transfer);
         if needs.from_bob {
             self.ot = Some(Reserved::new(make_receiver(source, &mut self.channel, &mut self.prg)?));
         }
@@ -201,6 +203,7 @@ impl Bob {
     }
 
     pub(crate) fn set_up_ot(&mut self, source: Source, needs: Directions) -> Result<(), ProtocolError> {
+        let _metered = meter::scope(Primitive::Transfer);
         if needs.from_bob {
             self.ot = Some(Reserved::new(make_sender(source, &mut self.channel, &mut self.prg)?));
         }

@@ -3,7 +3,10 @@
 use crate::engine::{Measure, Measurements};
 use crate::plan::Plan;
 use crate::session::hex;
-use models::record::{LayerRecord, ModelId, Parameters, PhaseRecord, Phases, RunRecord};
+use meter::Primitive;
+use models::record::{
+    ByPhase, Effort, LayerRecord, ModelId, Parameters, PerParty, PhaseRecord, Phases, RunRecord, Waits,
+};
 
 /// Statistical security of a whole run, bits.
 pub const STATISTICAL_BITS: u32 = 40;
@@ -35,6 +38,11 @@ pub fn record(plan: &Plan, side: Side, measurements: &Measurements) -> RunRecord
             offline: phase(side, &measurements.offline, cost.offline.rounds),
             online: phase(side, &measurements.online, cost.online.rounds),
         },
+        efforts: ByPhase {
+            setup: effort(side, &measurements.setup),
+            offline: effort(side, &measurements.offline),
+            online: effort(side, &measurements.online),
+        },
         ..RunRecord::default()
     };
     let planned = plan.layers().iter().zip(&measurements.layers);
@@ -55,6 +63,7 @@ pub fn record(plan: &Plan, side: Side, measurements: &Measurements) -> RunRecord
                 rounds: if side == Side::Alice { measure.traffic.rounds } else { predicted.rounds },
                 predicted_bytes_alice_to_bob: predicted.alice_to_bob,
                 predicted_bytes_bob_to_alice: predicted.bob_to_alice,
+                effort: effort(side, measure),
             }
         })
         .collect();
@@ -73,11 +82,33 @@ fn phase(side: Side, measure: &Measure, predicted_rounds: u64) -> PhaseRecord {
     let alice = side == Side::Alice;
     PhaseRecord {
         seconds: measure.seconds,
-        cpu_seconds_alice: measure.cpu_seconds.filter(|_| alice),
-        cpu_seconds_bob: measure.cpu_seconds.filter(|_| !alice),
+        cpu_seconds_alice: Some(measure.cpu_seconds).filter(|_| alice),
+        cpu_seconds_bob: Some(measure.cpu_seconds).filter(|_| !alice),
         bytes_alice_to_bob,
         bytes_bob_to_alice,
         rounds: if alice { measure.traffic.rounds } else { predicted_rounds },
+    }
+}
+
+/// CPU time and waits of the side that measured.
+fn effort(side: Side, measure: &Measure) -> Effort {
+    let seconds = |primitive: Primitive| (primitive.name().to_owned(), measure.spent.seconds(primitive));
+    let primitives = Primitive::ALL.map(seconds).into_iter().filter(|(_, seconds)| *seconds > 0.0).collect();
+    let waits = Waits {
+        for_peer: measure.traffic.receive_wait_ns as f64 / 1e9,
+        for_room: measure.traffic.send_wait_ns as f64 / 1e9,
+    };
+    match side {
+        Side::Alice => Effort {
+            cpu_seconds: PerParty { alice: Some(measure.cpu_seconds), bob: None },
+            primitives: PerParty { alice: Some(primitives), bob: None },
+            waits: PerParty { alice: Some(waits), bob: None },
+        },
+        Side::Bob => Effort {
+            cpu_seconds: PerParty { alice: None, bob: Some(measure.cpu_seconds) },
+            primitives: PerParty { alice: None, bob: Some(primitives) },
+            waits: PerParty { alice: None, bob: Some(waits) },
+        },
     }
 }
 

@@ -30,6 +30,7 @@ use crate::keys::KeySpec;
 use crate::party::{Alice, Bob};
 use crate::strategy::Refusal;
 use channels::{Rx, Tx};
+use meter::Primitive;
 use models::{Dims, Manifest, NodeId, Shape};
 use ntt::Modulus;
 use ntt::{CyclicNtt, best_prime};
@@ -138,7 +139,8 @@ impl EnseiEngine {
             self.transform.forward(&mut grid);
             grid
         };
-        input.par_chunks_exact(self.stencil.input.volume()).map(spectrum).collect()
+        let channels = input.par_chunks_exact(self.stencil.input.volume());
+        channels.map_init(metered, |_, channel| spectrum(channel)).collect()
     }
 
     /// Output channels from spectra that arrive block by block.
@@ -150,7 +152,7 @@ impl EnseiEngine {
             crop_box(&spectrum, self.grid().dims, &mut channel, self.stencil.output.dims);
             channel
         };
-        spectra.into_par_iter().map(crop).collect::<Vec<_>>().concat()
+        spectra.into_par_iter().map_init(metered, |_, spectrum| crop(spectrum)).collect::<Vec<_>>().concat()
     }
 
     /// Slot-encodes one block of a spectrum into the zeros of `out`.
@@ -186,7 +188,7 @@ impl EnseiEngine {
             self.transform.forward(&mut one);
             one
         };
-        (0..self.stencil.taps()).into_par_iter().map(tap).collect()
+        (0..self.stencil.taps()).into_par_iter().map_init(metered, |_, index| tap(index)).collect()
     }
 
     /// One block of a filter's spectrum as the coefficients of its slot encoding.
@@ -233,7 +235,7 @@ impl EnseiEngine {
             let mut values = Vec::new();
             decryptor.decrypt(&bytes, &vec![Positions::All; outputs], &mut values)?;
             let pairs = spectra.par_iter_mut().zip(values.par_chunks_exact_mut(n));
-            pairs.for_each(|(spectrum, polynomial)| self.decode(polynomial, spectrum));
+            pairs.for_each_init(metered, |_, (spectrum, polynomial)| self.decode(polynomial, spectrum));
         }
         Ok(spectra)
     }
@@ -315,12 +317,17 @@ impl Engine for EnseiEngine {
                 tx.send(&bytes)?;
                 tx.flush()?;
                 let pairs = replies.par_iter_mut().zip(shares.par_chunks_exact_mut(self.params.degree()));
-                pairs.for_each(|(spectrum, polynomial)| self.decode(polynomial, spectrum));
+                pairs.for_each_init(metered, |_, (spectrum, polynomial)| self.decode(polynomial, spectrum));
             }
             Ok::<_, ProtocolError>(())
         })?;
         Ok(self.voxels(replies))
     }
+}
+
+/// Spectra are transforms.
+fn metered() -> meter::Scope {
+    meter::scope(Primitive::Transform)
 }
 
 /// Rows of a box: where they begin in the small and in the large grid.
