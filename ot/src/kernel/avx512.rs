@@ -36,8 +36,8 @@ pub(super) fn encode(code: &Code, first: u64, table: &[Block], leaves: &mut [Blo
     // SAFETY: as above.
     unsafe {
         match (code.weight, code.lanes) {
-            (WEIGHT, QUAD) => encode_quads::<WEIGHT>(code, first, table, leaves),
-            (SETUP_WEIGHT, 1) => encode_rows::<SETUP_WEIGHT>(code, first, table, leaves),
+            (WEIGHT, QUAD) => encode_vector::<WEIGHT, QUAD>(code, first, table, leaves),
+            (SETUP_WEIGHT, 1) => encode_vector::<SETUP_WEIGHT, 1>(code, first, table, leaves),
             _ => super::portable::encode(code, first, table, leaves),
         }
     }
@@ -209,31 +209,47 @@ fn expand_flight(keys: &Schedule, left: &mut [Block; BLOCKS], right: &mut [Block
 /// Byte offsets into the table for [`ROWS`] rows or quads.
 type Offsets<const WEIGHT: usize> = [[u32; WEIGHT]; ROWS];
 
+/// Rows, or quads of rows, by which the table's entries are asked for ahead. They come from beyond the second-level
+/// cache; asked for early, twice as many are on their way at a time as the loads themselves would keep.
+const AHEAD: usize = ROWS / 2;
+
 #[target_feature(enable = "avx512f,vaes,aes")]
-fn encode_rows<const WEIGHT: usize>(code: &Code, first: u64, table: &[Block], leaves: &mut [Block]) {
+fn encode_vector<const WEIGHT: usize, const LANES: usize>(
+    code: &Code,
+    first: u64,
+    table: &[Block],
+    leaves: &mut [Block],
+) {
+    const { assert!(LANES == 1 || LANES == QUAD, "rows or quads") };
     let keys = schedule(code.key);
-    let mut offsets = [[0; WEIGHT]; ROWS];
-    let mut counter = first * WEIGHT as u64 / 4;
-    for leaves in leaves.as_chunks_mut::<ROWS>().0 {
-        draw_offsets::<WEIGHT, 1>(&keys, code.instance, counter, table.len(), &mut offsets);
-        counter += (ROWS * WEIGHT / 4) as u64;
-        for (leaf, offsets) in leaves.iter_mut().zip(&offsets) {
-            *leaf ^= row_sum(table, offsets);
+    let (mut current, mut next) = ([[0; WEIGHT]; ROWS], [[0; WEIGHT]; ROWS]);
+    let mut counter = first / LANES as u64 * WEIGHT as u64 / 4;
+    let mut groups = leaves.chunks_exact_mut(ROWS * LANES).peekable();
+    draw_offsets::<WEIGHT, LANES>(&keys, code.instance, counter, table.len(), &mut current);
+    while let Some(leaves) = groups.next() {
+        if groups.peek().is_some() {
+            counter += (ROWS * WEIGHT / 4) as u64;
+            draw_offsets::<WEIGHT, LANES>(&keys, code.instance, counter, table.len(), &mut next);
         }
+        let ahead = current[AHEAD..].iter().chain(&next[..AHEAD]);
+        for ((leaves, offsets), ahead) in leaves.chunks_exact_mut(LANES).zip(&current).zip(ahead) {
+            ask_for(table, ahead);
+            match <&mut [Block; QUAD]>::try_from(&mut *leaves) {
+                Ok(quad) => store(quad, _mm512_xor_si512(load(quad), quad_sum(table, offsets))),
+                Err(_) => leaves[0] ^= row_sum(table, offsets),
+            }
+        }
+        std::mem::swap(&mut current, &mut next);
     }
 }
 
-#[target_feature(enable = "avx512f,vaes,aes")]
-fn encode_quads<const WEIGHT: usize>(code: &Code, first: u64, table: &[Block], leaves: &mut [Block]) {
-    let keys = schedule(code.key);
-    let mut offsets = [[0; WEIGHT]; ROWS];
-    let mut counter = first / QUAD as u64 * WEIGHT as u64 / 4;
-    for leaves in leaves.as_chunks_mut::<{ ROWS * QUAD }>().0 {
-        draw_offsets::<WEIGHT, QUAD>(&keys, code.instance, counter, table.len(), &mut offsets);
-        counter += (ROWS * WEIGHT / 4) as u64;
-        for (quad, offsets) in leaves.as_chunks_mut::<QUAD>().0.iter_mut().zip(&offsets) {
-            store(quad, _mm512_xor_si512(load(quad), quad_sum(table, offsets)));
-        }
+/// Brings the table's lines at these byte offsets to the second-level cache.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn ask_for<const WEIGHT: usize>(table: &[Block], offsets: &[u32; WEIGHT]) {
+    for offset in offsets {
+        // SAFETY: a hint, which touches nothing; `draw_offsets` keeps the address within the table besides.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(table.as_ptr().cast::<i8>().add(*offset as usize)) };
     }
 }
 
