@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use cli::PlanFlags;
+use perceptual::commands::{CompareArgs, MorphCommand, PixelCommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -27,6 +28,14 @@ pub(crate) enum Command {
     Plan(Plan),
     /// Make keys and certificates
     Keygen(Keygen),
+    /// Run every backend on one scan: result, cost, and what an adversary sees
+    Compare(Box<Compare>),
+    /// Pixel-based encryption of scans: hides the look from the eye, not from an attacker
+    #[command(subcommand)]
+    Pixel(PixelCommand),
+    /// Data morphing: networks on scans times a secret matrix
+    #[command(subcommand)]
+    Morph(MorphCommand),
     /// Everything that the program `alice` does
     #[command(hide = true)]
     Alice(Party),
@@ -136,4 +145,15 @@ pub(crate) struct Plan {
     /// Estimate the time on this network only
     #[arg(long, value_name = "NAME", value_parser = cli::profile)]
     pub(crate) profile: Option<net::Profile>,
+}
+
+/// Flags of `bunet compare`.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Compare {
+    /// What to compare on.
+    #[command(flatten)]
+    pub(crate) what: CompareArgs,
+    /// Strategies of the two-party backend.
+    #[command(flatten)]
+    pub(crate) plan: PlanFlags,
 }

@@ -1,11 +1,13 @@
 //! The operator's command: everything around a run.
 //!
 //! `bunet demo` shows the whole of it on one machine, `import` turns a trained network into a bundle, `plan` tells what a
-//! run will cost, `keygen` makes keys. Hidden subcommands `alice` and `bob` are those programs, so that the demo can
+//! run will cost, `keygen` makes keys, `compare` runs every backend on one scan, `pixel` and `morph` are the
+//! perceptual backends' own commands. Hidden subcommands `alice` and `bob` are those programs, so that the demo can
 //! start both parties as processes of their own.
 #![forbid(unsafe_code)]
 
 mod args;
+mod backends;
 mod demo;
 mod import;
 mod keygen;
@@ -29,6 +31,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Import(flags) => import::import(&flags),
         Command::Plan(flags) => plan::plan(&flags),
         Command::Keygen(flags) => keygen::keygen(&flags),
+        Command::Compare(flags) => backends::compare(&flags),
+        Command::Pixel(command) => backends::pixel(&command),
+        Command::Morph(command) => backends::morph(&command),
         Command::Alice(_) | Command::Bob(_) => Ok(()), // ran above
     })
 }

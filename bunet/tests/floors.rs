@@ -54,7 +54,13 @@ fn no_crate_reaches_above_its_floor() {
             assert!(!knows(backend, two_party), "{backend} must not depend on {two_party}");
         }
     }
+    assert!(!knows("threeparty", "perceptual") && !knows("perceptual", "threeparty"), "backends stand apart");
+    // Only the operator's command compares backends, and so knows them all.
+    for backend in ["protocol", "threeparty", "perceptual"] {
+        assert!(knows("bunet", backend), "bunet compares {backend}");
+    }
     for party in ["alice", "bob"] {
+        assert!(!knows(party, "threeparty") && !knows(party, "perceptual"), "{party} knows one backend");
         let other = if party == "alice" { "bob" } else { "alice" };
         assert!(!knows(party, other), "{party} must not depend on {other}");
     }

@@ -13,7 +13,7 @@ use crate::picture::{Panel, write_grid};
 use crate::pixel::{Pixel, input_range};
 use crate::quality::{mse, ssim};
 use imaging::{LabelScore, Overwrite, score};
-use models::backend::{Backend, ThreatModel};
+use models::backend::{Backend, Outcome, ThreatModel};
 use models::clear::Clear;
 use models::manifest::Model;
 use models::record::RunRecord;
@@ -39,6 +39,7 @@ pub struct Contender {
     /// The backend.
     pub backend: Box<dyn Backend>,
     look: Look,
+    note: Option<&'static str>,
 }
 
 /// A look with its figures.
@@ -73,10 +74,21 @@ pub struct Row {
     pub bytes: [u64; 2],
     /// Rounds, all phases.
     pub rounds: u64,
+    /// How to read the figures, where it needs words.
+    pub note: Option<&'static str>,
     /// Measured leakage.
     pub leaks: Vec<Leak>,
     /// The backend's own record.
     pub record: RunRecord,
+}
+
+/// A backend that this scan and network do not run on.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Refused {
+    /// The backend.
+    pub backend: String,
+    /// Why, in its own words.
+    pub reason: String,
 }
 
 /// All backends' results.
@@ -86,6 +98,8 @@ pub struct Comparison {
     pub model: String,
     /// A row per backend.
     pub rows: Vec<Row>,
+    /// Backends that do not apply.
+    pub refused: Vec<Refused>,
     #[serde(skip)]
     columns: Vec<Vec<Panel>>,
 }
@@ -95,24 +109,26 @@ impl Contender {
     pub fn clear() -> Self {
         let look =
             |_: &Model, input: &Array4<i64>| Ok(vec![glimpse("as received", "nothing", to_f64(input))]);
-        Self { backend: Box::new(Clear), look: Box::new(look) }
+        Self { backend: Box::new(Clear), look: Box::new(look), note: None }
     }
 
-    /// A backend whose server gets nothing that is an image.
-    pub fn opaque(backend: Box<dyn Backend>) -> Self {
-        Self { backend, look: Box::new(|_, _| Ok(Vec::new())) }
+    /// A backend whose server gets nothing that is an image; `note` says how to read its figures.
+    pub fn opaque(backend: Box<dyn Backend>, note: Option<&'static str>) -> Self {
+        Self { backend, look: Box::new(|_, _| Ok(Vec::new())), note }
     }
 
     /// Pixel-based encryption with the folding attack.
     pub fn pixel(pixel: Pixel) -> Self {
         let backend = Box::new(pixel.clone());
-        Self { backend, look: Box::new(move |model, input| look_at_pixel(&pixel, model, input)) }
+        let look = move |model: &Model, input: &Array4<i64>| look_at_pixel(&pixel, model, input);
+        Self { backend, look: Box::new(look), note: None }
     }
 
     /// Morphing with its attacks.
     pub fn morph(morph: Morph) -> Self {
         let backend = Box::new(morph.clone());
-        Self { backend, look: Box::new(move |model, input| look_at_morph(&morph, model, input)) }
+        let look = move |model: &Model, input: &Array4<i64>| look_at_morph(&morph, model, input);
+        Self { backend, look: Box::new(look), note: None }
     }
 }
 
@@ -185,10 +201,11 @@ fn fold_max(image: &Array4<f64>) -> f64 {
     image.iter().copied().fold(f64::NEG_INFINITY, f64::max)
 }
 
-/// Runs every contender on one input of the network; `truth` is a reference segmentation of it.
+/// Runs every contender on one input of the network; `truth` is a reference segmentation of it. A backend that does not
+/// apply is listed with its reason.
 ///
 /// # Errors
-/// At the first backend that fails, named in the error.
+/// If the plain network cannot run, or the reference segmentation does not fit.
 pub fn compare(
     model: &Model,
     input: &Array4<i64>,
@@ -202,34 +219,71 @@ pub fn compare(
         return Err(PerceptualError::Parameters(reason.into()));
     }
     let plain = to_f64(input);
-    let mut comparison =
-        Comparison { model: model.manifest.name.clone(), rows: Vec::new(), columns: Vec::new() };
+    let mut comparison = Comparison {
+        model: model.manifest.name.clone(),
+        rows: Vec::new(),
+        refused: Vec::new(),
+        columns: vec![vec![image_panel("the scan", &plain, &plain)]],
+    };
+    if let Some(truth) = truth {
+        comparison.columns[0].push(label_panel("reference", truth, labels));
+    }
     for contender in contenders {
-        let outcome = contender.backend.run(model, input)?;
-        let glimpses = (contender.look)(model, input)?;
         let name = contender.backend.name();
-        let mut column = vec![label_panel(name, &outcome.labels, labels)];
+        let run = contender.backend.run(model, input).map_err(PerceptualError::from);
+        let (outcome, glimpses) = match run.and_then(|outcome| Ok((outcome, (contender.look)(model, input)?)))
+        {
+            Ok(done) => done,
+            Err(reason) => {
+                let reason = innermost(&reason);
+                comparison.refused.push(Refused { backend: name.into(), reason });
+                continue;
+            }
+        };
+        let mut column = vec![label_panel(&format!("{name}: labels"), &outcome.labels, labels)];
         column.extend(glimpses.iter().map(|glimpse| image_panel(&glimpse.attack, &glimpse.image, &plain)));
         comparison.columns.push(column);
-        let phases = outcome.record.phases;
-        let all = [phases.setup, phases.offline, phases.online];
-        comparison.rows.push(Row {
-            backend: name.into(),
-            threat_model: contender.backend.threat_model(),
-            different: imaging::different(outcome.labels.view(), plain_labels.view()),
-            voxels: plain_labels.len() as u64,
-            scores: truth.map(|truth| score(outcome.labels.view(), truth.view(), labels)),
-            seconds: [phases.setup.seconds + phases.offline.seconds, phases.online.seconds],
-            bytes: [
-                all.iter().map(|phase| phase.bytes_alice_to_bob).sum(),
-                all.iter().map(|phase| phase.bytes_bob_to_alice).sum(),
-            ],
-            rounds: all.iter().map(|phase| phase.rounds).sum(),
-            leaks: glimpses.into_iter().map(|glimpse| measure(glimpse, &plain)).collect(),
-            record: outcome.record,
-        });
+        let leaks = glimpses.into_iter().map(|glimpse| measure(glimpse, &plain)).collect();
+        let scores = truth.map(|truth| score(outcome.labels.view(), truth.view(), labels));
+        let different = imaging::different(outcome.labels.view(), plain_labels.view());
+        comparison.rows.push(row(contender, outcome, different, scores, leaks));
     }
     Ok(comparison)
+}
+
+fn row(
+    contender: &Contender,
+    Outcome { labels, record }: Outcome,
+    different: u64,
+    scores: Option<Vec<LabelScore>>,
+    leaks: Vec<Leak>,
+) -> Row {
+    let phases = record.phases;
+    let all = [phases.setup, phases.offline, phases.online];
+    Row {
+        backend: contender.backend.name().into(),
+        threat_model: contender.backend.threat_model(),
+        different,
+        voxels: labels.len() as u64,
+        scores,
+        seconds: [phases.setup.seconds + phases.offline.seconds, phases.online.seconds],
+        bytes: [
+            all.iter().map(|phase| phase.bytes_alice_to_bob).sum(),
+            all.iter().map(|phase| phase.bytes_bob_to_alice).sum(),
+        ],
+        rounds: all.iter().map(|phase| phase.rounds).sum(),
+        note: contender.note,
+        leaks,
+        record,
+    }
+}
+
+/// The backend's own words: its name stands beside them.
+fn innermost(error: &PerceptualError) -> String {
+    match error {
+        PerceptualError::Backend(error) => error.source.to_string(),
+        other => other.to_string(),
+    }
 }
 
 fn measure(glimpse: Glimpse, plain: &Array4<f64>) -> Leak {
@@ -250,10 +304,10 @@ fn image_panel(caption: &str, image: &Array4<f64>, plain: &Array4<f64>) -> Panel
     Panel { caption: caption.into(), values: slice.mapv(|value| (value - low) / width) }
 }
 
-fn label_panel(name: &str, labels: &Array3<u8>, count: u8) -> Panel {
+fn label_panel(caption: &str, labels: &Array3<u8>, count: u8) -> Panel {
     let slice: Array2<u8> = labels.index_axis(Axis(0), labels.dim().0 / 2).to_owned();
     let most = f64::from(count.max(2) - 1);
-    Panel { caption: format!("{name}: labels"), values: slice.mapv(|label| f64::from(label) / most) }
+    Panel { caption: caption.into(), values: slice.mapv(|label| f64::from(label) / most) }
 }
 
 impl Comparison {
@@ -273,6 +327,16 @@ impl Comparison {
                 format!("{}/{}", row.different, row.voxels),
                 row.rounds
             ));
+        }
+        for Refused { backend, reason } in &self.refused {
+            lines.push(format!("{backend:<12} does not apply: {reason}"));
+        }
+        lines.push(String::new());
+        lines.push(
+            "One process runs all parties: seconds are without a network, rounds would wait for it.".into(),
+        );
+        for row in &self.rows {
+            lines.extend(row.note.map(|note| format!("{}: {note}", row.backend)));
         }
         lines.push(String::new());
         lines.push(format!("{:<12} {:<18} {:<28} {:>6} {:>12}", "seen", "how", "needs", "SSIM", "MSE"));

@@ -26,7 +26,7 @@ fn every_backend_has_its_costs_and_its_leaks() {
     let morph = Morph { master: MasterKey::generate(), kappa: 16, blocks: Blocks::Repeated };
     let (key, identity) = (MasterKey::generate(), "scan".to_owned());
     let pixel = Pixel { key, scope: Scope::PerImage, identity, steps: Steps { shuffle: false } };
-    let opaque = Contender::opaque(Box::new(models::clear::Clear));
+    let opaque = Contender::opaque(Box::new(models::clear::Clear), Some("how to read it"));
     let mut contenders = [Contender::clear(), opaque, Contender::morph(morph), Contender::pixel(pixel)];
     let comparison = compare(&model, &input, Some(&truth), &mut contenders).unwrap();
 
@@ -45,6 +45,7 @@ fn every_backend_has_its_costs_and_its_leaks() {
 
     let table = comparison.table();
     assert!(table.contains("the first layer's weights") && table.contains("no image reaches"), "{table}");
+    assert!(table.contains("clear: how to read it"), "{table}");
     let json = comparison.to_json();
     assert_eq!(json["rows"][2]["backend"], "morph");
     let folder = tempfile::tempdir().unwrap();

@@ -7,15 +7,17 @@ use crate::keys::{MasterKey, Scope};
 use crate::morph::{Blocks, Morph};
 use crate::pixel::{Pixel, Steps};
 use clap::Args;
-use imaging::{LabelGreys, Overwrite, Prepared, Preprocessing, Scan, prepare, read_labels, write_atomically};
-use models::backend::Backend;
+use imaging::{
+    LabelGreys, Overwrite, Prepared, Preprocessing, Scan, check_writable, prepare, read_labels,
+    write_atomically,
+};
 use models::manifest::Manifest;
 use ndarray::{Array3, Array4};
 use std::io::Write;
 use std::path::PathBuf;
 
 /// Runs every backend on the same scan and network: result, cost, and what an adversary sees.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct CompareArgs {
     /// Scan.
     #[arg(short, long)]
@@ -67,12 +69,16 @@ pub fn prepare_scan(manifest: &Manifest, scan: &Scan) -> Result<(Prepared, Vec<A
 }
 
 impl CompareArgs {
-    /// Runs the backends of this crate and `others`, whose servers see no image; writes what was asked for and returns
-    /// all figures.
+    /// Runs the backends of this crate and `others` between the plain network and them; writes what was asked for and
+    /// returns all figures.
     ///
     /// # Errors
-    /// If a file cannot be read or written, or a backend fails.
-    pub fn run(&self, others: Vec<Box<dyn Backend>>) -> Result<Comparison> {
+    /// If a file cannot be read or written, or the plain network cannot run.
+    pub fn run(&self, others: Vec<Contender>) -> Result<Comparison> {
+        let overwrite = if self.overwrite { Overwrite::Replace } else { Overwrite::Refuse };
+        for path in self.json.iter().chain(&self.picture) {
+            check_writable(path, overwrite)?; // before anything runs
+        }
         let model = load_model(&self.model)?;
         let (prepared, inputs) = prepare_scan(&model.manifest, &Scan::read(&self.image)?)?;
         let patch = self.patch.unwrap_or(inputs.len() / 2);
@@ -81,11 +87,10 @@ impl CompareArgs {
         })?;
         let truth = self.truth(&model.manifest, &prepared, patch)?;
         let mut contenders = vec![Contender::clear()];
-        contenders.extend(others.into_iter().map(Contender::opaque));
+        contenders.extend(others);
         contenders.extend(self.own(input));
         let comparison = compare(&model, input, truth.as_ref(), &mut contenders)?;
         if let Some(path) = &self.json {
-            let overwrite = if self.overwrite { Overwrite::Replace } else { Overwrite::Refuse };
             let text = format!("{:#}\n", comparison.to_json());
             write_atomically(path, overwrite, |out| out.write_all(text.as_bytes()))?;
         }

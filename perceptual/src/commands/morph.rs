@@ -9,7 +9,7 @@ use imaging::{LabelGreys, Overwrite, Scan};
 use std::path::PathBuf;
 
 /// Data morphing: networks run on scans that were multiplied by a secret matrix.
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum MorphCommand {
     /// Makes a key for the input of a network.
     Keygen {

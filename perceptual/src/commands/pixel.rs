@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
 /// Pixel-based encryption of pictures and scans: hides the look from the eye, not from an attacker.
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum PixelCommand {
     /// Makes a key.
     Keygen {
@@ -40,7 +40,7 @@ pub enum PixelCommand {
 }
 
 /// What to read and where to write.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Paths {
     /// PNG, TIFF, NIfTI or DICOM file, or a folder of them.
     #[arg(short, long)]
@@ -57,7 +57,7 @@ pub struct Paths {
 }
 
 /// How to encrypt.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct EncryptArgs {
     #[command(flatten)]
     paths: Paths,
