@@ -93,7 +93,7 @@ fn work(plan: &Plan, layer: &PlannedLayer) -> f64 {
     let bytes = (total.alice_to_bob + total.bob_to_alice) as f64;
     let values = node.shape.len() as f64;
     let inputs = node.inputs.first().map_or(0, |&id| graph.node(id).shape.channels);
-    let products = if node.op.is_linear_layer() { inputs as f64 * values } else { 0.0 };
+    let products = if node.op.has_weights() { inputs as f64 * values } else { 0.0 };
     let transfers = if layer.step.ots().is_empty() { 0.0 } else { values };
     2e-9 * bytes + 30e-9 * products + 2e-6 * transfers + 1e-3
 }

@@ -134,11 +134,11 @@ fn print(flags: &Import, name: &str, report: &Report) {
         table.row([
             layer.name.clone(),
             layer.kind.to_owned(),
-            format!("{:.3}", layer.calibrated),
+            layer.calibrated.map_or_else(|| "·".to_owned(), |largest| format!("{largest:.3}")),
             layer.frac.to_string(),
             layer.bits.to_string(),
             layer.weight_bits.map_or_else(|| "·".to_owned(), |bits| bits.to_string()),
-            format!("{:.2} %", 100.0 * layer.error),
+            layer.error.map_or_else(|| "·".to_owned(), |error| format!("{:.2} %", 100.0 * error)),
         ]);
     }
     print!("{}", table.render());

@@ -96,7 +96,7 @@ fn the_plan_tells_what_the_run_will_cost() {
         place.command(&["plan", "--model", "net.bunet", "--profile", "cheetah-wan"]).output().unwrap();
     let text = String::from_utf8(output.stdout.clone()).unwrap();
     assert_eq!(outcome(&output).0, Some(0));
-    for node in place.model.manifest.graph.nodes().iter().filter(|node| node.op.is_linear_layer()) {
+    for node in place.model.manifest.graph.nodes().iter().filter(|node| node.op.has_weights()) {
         assert!(text.contains(&node.name), "{text}");
     }
     let bob = place.bob(&[]);

@@ -65,7 +65,7 @@ primitives! {
     Compare "compare",
     /// Truncating outside of activations.
     Truncate "truncate",
-    /// Pairs for squares, and squares by them.
+    /// Squares, products and quadratics, and pairs for them.
     Pairs "pairs",
     /// What a party does to its shares alone.
     Local "local",

@@ -68,7 +68,7 @@ impl FloatModel {
                     check_layer_shape(&node.op, input, layer.weights.shape(), layer.bias.len())
                         .map_err(refuse)?;
                 }
-                None if node.op.is_linear_layer() => return Err(refuse("it has no weights".into())),
+                None if node.op.has_weights() => return Err(refuse("it has no weights".into())),
                 None => {}
             }
         }
@@ -132,10 +132,15 @@ pub(crate) fn eval(
     let x = views[0];
     let map = |f: &dyn Fn(f32) -> f32| -> Vec<f32> { x.values.iter().map(|&x| f(x)).collect() };
     let values = match *op {
-        Op::Conv { .. } | Op::ConvTranspose { .. } => {
+        Op::Conv { .. } | Op::ConvTranspose { .. } | Op::Quadratic => {
             linear(op, x, layer.expect("a checked model has all weights"), shape)
         }
         Op::Relu { .. } => map(&|x| x.max(0.0)),
+        Op::LeakyRelu { slope } => map(&|x| if x > 0.0 { x } else { slope * x }),
+        Op::Scale { factor, shift } => {
+            let factor = (factor as f64 / f64::from(shift).exp2()) as f32;
+            map(&|x| factor * x)
+        }
         Op::Input | Op::Truncate { .. } | Op::Raise { .. } => x.values.to_vec(),
         Op::Square => map(&|x| x * x),
         Op::Threshold { at } => map(&|x| f32::from(u8::from(x > at as f32))),
@@ -148,6 +153,7 @@ pub(crate) fn eval(
         Op::ArgMax => kernels::argmax(x).into_iter().map(|label| label as f32).collect(),
         Op::Concat => views.iter().flat_map(|input| input.values).copied().collect(),
         Op::Add => (0..shape.len()).map(|i| views.iter().map(|input| input.values[i]).sum()).collect(),
+        Op::Mul => x.values.iter().zip(views[1].values).map(|(&a, &b)| a * b).collect(),
     };
     Array4::from_shape_vec(shape.to_array(), values).expect("an operator's value has the shape of its node")
 }
@@ -165,6 +171,7 @@ fn linear(op: &Op, x: View<'_, f32>, layer: &FloatLayer, shape: Shape) -> Vec<f3
     match op {
         Op::Conv { window, .. } => kernels::conv(x, weights, &bias, window, shape.dims),
         Op::ConvTranspose { window, .. } => kernels::conv_transpose(x, weights, &bias, window, shape.dims),
-        _ => unreachable!("only convolutions carry weights"),
+        Op::Quadratic => kernels::quadratic(x, weights, &bias),
+        _ => unreachable!("no other operator carries weights"),
     }
 }

@@ -4,6 +4,8 @@
 //! that every operator is written once. Tensors are `[channel, depth, height, width]`, row-major, one image at a
 //! time. Nodes stand in topological order: node 0 is the input, the last node is the result.
 
+pub use crate::op::Op;
+use crate::reference::FLOAT_ONLY;
 use serde::{Deserialize, Serialize};
 
 /// Spatial extents `[depth, height, width]`, with leading ones for one and two dimensions.
@@ -100,7 +102,7 @@ impl Window {
 
 impl Window {
     /// Whether every window holds at least one voxel of the input.
-    fn check_covers_input(&self) -> Result<(), String> {
+    pub(crate) fn check_covers_input(&self) -> Result<(), String> {
         for axis in 0..3 {
             let pad = self.pad_before[axis].max(self.pad_after[axis]);
             if pad > 0 && self.dilation[axis] > 1 {
@@ -111,201 +113,6 @@ impl Window {
             }
         }
         Ok(())
-    }
-}
-
-/// The largest kernel, stride, dilation or padding.
-const MAX_WINDOW: usize = 1 << 16;
-
-/// What a node computes. On integers the meaning is exact, see `reference`; on floats, shifts are zero.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Op {
-    /// The image.
-    Input,
-    /// y = Σ w·x + b, as ONNX `Conv` with one group. Weights are `[out, in, kernel…]`.
-    Conv {
-        /// Geometry.
-        window: Window,
-        /// Output channels.
-        channels: usize,
-    },
-    /// As ONNX `ConvTranspose` with one group. Weights are `[in, out, kernel…]`.
-    ConvTranspose {
-        /// Geometry.
-        window: Window,
-        /// Extra extent at the far end.
-        output_padding: Dims,
-        /// Output channels.
-        channels: usize,
-    },
-    /// y = max(0, ⌊(x + 2^(shift−1)) / 2^shift⌋); with shift 0, y = max(0, x).
-    Relu {
-        /// Bits truncated.
-        shift: u32,
-    },
-    /// y = x².
-    Square,
-    /// y = ⌊(x + 2^(shift−1)) / 2^shift⌋, that is half up.
-    Truncate {
-        /// Bits truncated, at least 1.
-        shift: u32,
-    },
-    /// y = x · 2^shift: raises the number of fractional bits, without communication.
-    Raise {
-        /// Bits added.
-        shift: u32,
-    },
-    /// On integers the *sum* over the window, padding counting as zero: the division is folded into the scale
-    /// ([`Edge`](crate::Edge)). On floats the average, padding included in the count.
-    AvgPool {
-        /// Geometry.
-        window: Window,
-    },
-    /// The largest value of the window; padding never wins.
-    MaxPool {
-        /// Geometry.
-        window: Window,
-    },
-    /// The channels of all inputs, one after the other.
-    Concat,
-    /// The sum of all inputs.
-    Add,
-    /// The lowest index among the channels with the largest value.
-    ArgMax,
-    /// 1 where the only channel exceeds `at`, else 0.
-    Threshold {
-        /// The limit, in units of the input edge.
-        at: i64,
-    },
-}
-
-impl Op {
-    /// Whether the node carries weights.
-    pub fn is_linear_layer(&self) -> bool {
-        matches!(self, Self::Conv { .. } | Self::ConvTranspose { .. })
-    }
-
-    /// Output channels of an operator with weights.
-    pub fn output_channels(&self) -> Option<usize> {
-        match *self {
-            Self::Conv { channels, .. } | Self::ConvTranspose { channels, .. } => Some(channels),
-            _ => None,
-        }
-    }
-
-    /// Shape of the weights on an input of `inputs` channels: `[out, in, …]`, for a transposed convolution
-    /// `[in, out, …]`.
-    pub fn weight_shape(&self, inputs: usize) -> Option<[usize; 5]> {
-        match *self {
-            Self::Conv { window: Window { kernel: [d, h, w], .. }, channels } => {
-                Some([channels, inputs, d, h, w])
-            }
-            Self::ConvTranspose { window: Window { kernel: [d, h, w], .. }, channels, .. } => {
-                Some([inputs, channels, d, h, w])
-            }
-            _ => None,
-        }
-    }
-
-    /// Whether the node turns scores into labels for the data holder.
-    pub fn is_readout(&self) -> bool {
-        matches!(self, Self::ArgMax | Self::Threshold { .. })
-    }
-
-    /// The name of the kind of operator.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Input => "input",
-            Self::Conv { .. } => "conv",
-            Self::ConvTranspose { .. } => "conv_transpose",
-            Self::Relu { .. } => "relu",
-            Self::Square => "square",
-            Self::Truncate { .. } => "truncate",
-            Self::Raise { .. } => "raise",
-            Self::AvgPool { .. } => "avg_pool",
-            Self::MaxPool { .. } => "max_pool",
-            Self::Concat => "concat",
-            Self::Add => "add",
-            Self::ArgMax => "argmax",
-            Self::Threshold { .. } => "threshold",
-        }
-    }
-
-    /// Refuses windows and weights too large to be meant, so that no later product overflows.
-    fn check_window(&self, inputs: usize) -> Result<(), String> {
-        let (Self::Conv { window, .. }
-        | Self::ConvTranspose { window, .. }
-        | Self::AvgPool { window }
-        | Self::MaxPool { window }) = self
-        else {
-            return Ok(());
-        };
-        let extents = [window.kernel, window.stride, window.dilation, window.pad_before, window.pad_after];
-        if extents.iter().flatten().any(|&extent| extent > MAX_WINDOW) {
-            return Err(format!("its window exceeds {MAX_WINDOW} along an axis"));
-        }
-        let channels = self.output_channels().unwrap_or(1);
-        match channels.checked_mul(inputs).and_then(|pairs| pairs.checked_mul(window.taps())) {
-            Some(0..=MAX_VALUES) => Ok(()),
-            _ => Err("it has too many weights".into()),
-        }
-    }
-
-    /// The shape of an operator's value, or why there is none.
-    pub fn infer(&self, inputs: &[Shape]) -> Result<Shape, String> {
-        let arity = match self {
-            Self::Input => return Err("a graph has one input".into()),
-            Self::Concat | Self::Add => 2..=usize::MAX,
-            _ => 1..=1,
-        };
-        if !arity.contains(&inputs.len()) {
-            return Err(format!("{} inputs do not fit a {}", inputs.len(), self.kind()));
-        }
-        let first = inputs[0];
-        self.check_window(first.channels)?;
-        let no_fit = |dims: Dims| format!("its window does not fit an input of {dims:?}");
-        match *self {
-            Self::Conv { window, channels } => {
-                Ok(Shape { channels, dims: window.slide(first.dims).ok_or_else(|| no_fit(first.dims))? })
-            }
-            Self::ConvTranspose { window, output_padding, channels } => {
-                let dims =
-                    window.slide_transposed(first.dims, output_padding).ok_or_else(|| no_fit(first.dims))?;
-                Ok(Shape { channels, dims })
-            }
-            Self::AvgPool { window } | Self::MaxPool { window } => {
-                window.check_covers_input()?;
-                Ok(Shape { dims: window.slide(first.dims).ok_or_else(|| no_fit(first.dims))?, ..first })
-            }
-            Self::Concat => {
-                if inputs.iter().any(|shape| shape.dims != first.dims) {
-                    return Err(format!(
-                        "its inputs differ in extent: {:?}",
-                        inputs.iter().map(|s| s.dims).collect::<Vec<_>>()
-                    ));
-                }
-                Ok(Shape { channels: inputs.iter().map(|shape| shape.channels).sum(), ..first })
-            }
-            Self::Add if inputs.iter().any(|&shape| shape != first) => {
-                Err("its inputs differ in shape".into())
-            }
-            Self::ArgMax if !(2..=256).contains(&first.channels) => {
-                Err(format!("argmax over {} channels; 2 to 256 are possible", first.channels))
-            }
-            Self::Threshold { .. } if first.channels != 1 => Err("a threshold reads one channel".into()),
-            Self::ArgMax | Self::Threshold { .. } => Ok(Shape { channels: 1, ..first }),
-            Self::Truncate { shift: 0 } => Err("a truncation takes off at least one bit".into()),
-            Self::Relu { shift } | Self::Truncate { shift } | Self::Raise { shift } if shift > 40 => {
-                Err(format!("a shift by {shift} bits; 40 is the most"))
-            }
-            Self::Input
-            | Self::Relu { .. }
-            | Self::Square
-            | Self::Truncate { .. }
-            | Self::Raise { .. }
-            | Self::Add => Ok(first),
-        }
     }
 }
 
@@ -353,7 +160,7 @@ pub enum GraphError {
 }
 
 /// The largest tensor that a graph may hold, in values: bounds memory against a hostile manifest.
-const MAX_VALUES: usize = 1 << 30;
+pub(crate) const MAX_VALUES: usize = 1 << 30;
 
 /// Most nodes of a graph: names are compared with each other.
 const MAX_NODES: usize = 10_000;
@@ -459,6 +266,9 @@ impl TryFrom<RawGraph> for Graph {
         let mut graph = Self::new(raw.rank, input.shape)?;
         graph.nodes[0].name = input.name;
         for node in nodes {
+            if matches!(node.op, Op::LeakyRelu { .. }) {
+                return Err(GraphError::Node { node: node.name, reason: FLOAT_ONLY.into() });
+            }
             let id = graph.push(node.name, node.op, node.inputs)?;
             let inferred = &graph.nodes[id];
             if inferred.shape != node.shape {

@@ -206,6 +206,14 @@ fn pool_window<T: Scalar>(
     rows.flat_map(|(z, y)| along(2).map(move |w| x.row(channel, z, y)[w])).reduce(fold)
 }
 
+/// α·x² + β·x + γ per channel; weights `[channel, (α, β)]`.
+pub(crate) fn quadratic<T: Scalar>(x: View<'_, T>, weights: &[T], bias: &[T]) -> Vec<T> {
+    let channels = x.values.chunks(x.shape.volume()).zip(weights.chunks(2)).zip(bias);
+    let value =
+        |x: T, w: &[T], c: T| c.add_product(w[1], x).add_product(w[0], T::default().add_product(x, x));
+    channels.flat_map(|((x, w), &c)| x.iter().map(move |&x| value(x, w, c))).collect()
+}
+
 /// The lowest index among the channels with the largest value, per voxel.
 pub(crate) fn argmax<T: Scalar>(x: View<'_, T>) -> Vec<usize> {
     let volume = x.shape.volume();

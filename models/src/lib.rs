@@ -9,6 +9,7 @@ pub mod graph;
 mod kernels;
 pub mod manifest;
 pub mod onnx;
+mod op;
 pub mod quantise;
 mod random;
 pub mod ranges;

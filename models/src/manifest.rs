@@ -133,8 +133,8 @@ pub(crate) fn check_layer_shape(
     if weights != expected {
         return Err(format!("its weights have shape {weights:?} instead of {expected:?}"));
     }
-    match op.output_channels() {
-        Some(channels) if channels != biases => {
+    match op.output_channels().unwrap_or(input.channels) {
+        channels if channels != biases => {
             Err(format!("it has {biases} biases for {channels} output channels"))
         }
         _ => Ok(()),

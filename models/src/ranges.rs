@@ -6,6 +6,7 @@
 //! | truncation by s | \|x\| + 2^s ≤ m/4 (an OT truncation adds m/4 and a rounding constant) |
 //! | ReLU that truncates by s | \|x\| + 2^s < m/2 (a comparison may skip the s low bits) |
 //! | square | x² < m/2 |
+//! | product, quadratic | their own values, as every value |
 //! | max pooling, argmax | \|x\| < m/4 (differences are compared) |
 //! | threshold at t | \|x\| + \|t\| + 1 < m/2 |
 

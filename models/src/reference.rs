@@ -97,7 +97,8 @@ pub fn eval_node(
         .map(|(tensor, &shape)| View { values: tensor.as_slice().unwrap_or_default(), shape })
         .collect();
     let values = match op {
-        Op::Conv { .. } | Op::ConvTranspose { .. } => {
+        Op::LeakyRelu { .. } => return Err(refuse(FLOAT_ONLY.into())),
+        _ if op.has_weights() => {
             let weights = weights.ok_or_else(|| refuse("it has no weights".into()))?;
             weights.check_shape(op, shapes[0]).map_err(refuse)?;
             linear(op, views[0], weights, shape)
@@ -106,6 +107,10 @@ pub fn eval_node(
     };
     Ok(to_array(shape, values))
 }
+
+/// Why an operator of float networks has no integer value.
+pub(crate) const FLOAT_ONLY: &str =
+    "it belongs to float networks; quantisation replaces it by a weighted sum";
 
 /// `⌊(x + 2^(shift−1)) / 2^shift⌋`: half up; with shift 0, x itself.
 pub fn truncate(x: i64, shift: u32) -> i64 {
@@ -129,7 +134,8 @@ fn linear(op: &Op, x: View<'_, i64>, layer: &LayerWeights, shape: Shape) -> Vec<
     match op {
         Op::Conv { window, .. } => kernels::conv(x, &weights, &bias, window, shape.dims),
         Op::ConvTranspose { window, .. } => kernels::conv_transpose(x, &weights, &bias, window, shape.dims),
-        _ => unreachable!("only convolutions carry weights"),
+        Op::Quadratic => kernels::quadratic(x, &weights, &bias),
+        _ => unreachable!("no other operator carries weights"),
     }
 }
 
@@ -140,7 +146,9 @@ fn elementwise(op: &Op, inputs: &[View<'_, i64>], shape: Shape) -> Vec<i64> {
         Op::Relu { shift } => map(&|x| truncate(x, shift).max(0)),
         Op::Truncate { shift } => map(&|x| truncate(x, shift)),
         Op::Raise { shift } => map(&|x| x << shift),
+        Op::Scale { factor, .. } => map(&|x| x.wrapping_mul(factor)),
         Op::Square => map(&|x| x.wrapping_mul(x)),
+        Op::Mul => x.values.iter().zip(inputs[1].values).map(|(&a, &b)| a.wrapping_mul(b)).collect(),
         Op::Threshold { at } => map(&|x| i64::from(x > at)),
         Op::AvgPool { window } => kernels::pool(x, &window, shape.dims, i64::wrapping_add),
         Op::MaxPool { window } => kernels::pool(x, &window, shape.dims, i64::max),
@@ -150,8 +158,8 @@ fn elementwise(op: &Op, inputs: &[View<'_, i64>], shape: Shape) -> Vec<i64> {
             let sum = |i: usize| inputs.iter().fold(0_i64, |sum, input| sum.wrapping_add(input.values[i]));
             (0..shape.len()).map(sum).collect()
         }
-        Op::Input | Op::Conv { .. } | Op::ConvTranspose { .. } => {
-            unreachable!("the input has no inputs, and convolutions are evaluated apart")
+        Op::Input | Op::Conv { .. } | Op::ConvTranspose { .. } | Op::Quadratic | Op::LeakyRelu { .. } => {
+            unreachable!("the input has no inputs, and layers with weights are evaluated apart")
         }
     }
 }

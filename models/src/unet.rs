@@ -32,6 +32,8 @@ pub enum Activation {
     Relu,
     /// x².
     Square,
+    /// α·x² + β·x + γ with coefficients per channel.
+    Quadratic,
 }
 
 /// A U-Net to build.
@@ -70,13 +72,16 @@ pub enum UNetError {
     Quantise(#[from] QuantiseError),
 }
 
-/// The activations of a named variant (`relu`, `hybrid`, `square`, or a list such as `square,relu,relu`).
+/// The activations of a named variant (`relu`, `hybrid`, `square`, `quadratic`, or a list such as `square,relu,relu`).
 pub fn activations(variant: &str, levels: usize) -> Result<Vec<Activation>, UNetError> {
     let batches = (2 * levels).saturating_sub(1);
     let one = |name: &str| match name.trim() {
         "relu" => Ok(Activation::Relu),
         "square" => Ok(Activation::Square),
-        other => Err(UNetError::Config(format!("no activation `{other}`; `relu` and `square` are known"))),
+        "quadratic" => Ok(Activation::Quadratic),
+        other => Err(UNetError::Config(format!(
+            "no activation `{other}`; `relu`, `square` and `quadratic` are known"
+        ))),
     };
     if variant == "hybrid" {
         let outermost = |batch: usize| batch == 0 || batch + 1 == batches;
@@ -254,6 +259,9 @@ impl UNet {
                     graph.push(format!("{name}{half}.relu"), Op::Relu { shift: 0 }, vec![x])?
                 }
                 Activation::Square => graph.push(format!("{name}{half}.square"), Op::Square, vec![x])?,
+                Activation::Quadratic => {
+                    graph.push(format!("{name}{half}.quadratic"), Op::Quadratic, vec![x])?
+                }
             };
         }
         Ok(x)

@@ -1,8 +1,10 @@
 //! What a manifest and its weights must satisfy before anyone works with them: they may come from a file or a peer.
 
 use crate::graph::{NodeId, Op};
+
 use crate::manifest::{Edge, FORMAT, LayerWeights, Manifest, Model};
 use crate::ranges::RangeError;
+use crate::reference::FLOAT_ONLY;
 
 /// A manifest or weights that contradict themselves.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -84,7 +86,7 @@ impl Manifest {
         if !(-MAX_FRAC..=MAX_FRAC).contains(&frac) || !(1..=1 << 16).contains(&divisor) || bound >= 1 << 40 {
             return Err(format!("its scale is out of range: frac {frac}, divisor {divisor}, bound {bound}"));
         }
-        if node.op.is_linear_layer() != self.layers.contains_key(&id) {
+        if node.op.has_weights() != self.layers.contains_key(&id) {
             return Err("`layers` must describe the layers with weights and no others".into());
         }
         if let Some(layer) = self.layers.get(&id)
@@ -96,11 +98,14 @@ impl Manifest {
                 layer.weight_frac, layer.weight_bits
             ));
         }
+        if matches!(node.op, Op::LeakyRelu { .. }) {
+            return Err(FLOAT_ONLY.into());
+        }
         let Some(&input) = node.inputs.first() else { return Ok(()) };
         if node.op.is_readout() {
             return Ok(());
         }
-        let expected = self.scale_after(id, &node.op, &self.edges[input]);
+        let expected = self.scale_after(id);
         if (frac, divisor) != expected {
             let (frac_due, divisor_due) = expected;
             return Err(format!(
@@ -111,16 +116,26 @@ impl Manifest {
             (self.edges[other].frac, self.edges[other].divisor)
                 == (self.edges[input].frac, self.edges[input].divisor)
         };
-        if node.inputs.iter().all(same) { Ok(()) } else { Err("its inputs stand at different scales".into()) }
+        if node.op == Op::Mul || node.inputs.iter().all(same) {
+            Ok(())
+        } else {
+            Err("its inputs stand at different scales".into())
+        }
     }
 
-    /// Fractional bits and divisor that follow from the input's.
-    fn scale_after(&self, id: NodeId, op: &Op, input: &Edge) -> (i32, u32) {
-        let Edge { frac, divisor, .. } = *input;
-        match *op {
-            Op::Conv { .. } | Op::ConvTranspose { .. } => {
-                (frac + self.layers.get(&id).map_or(0, |layer| layer.weight_frac), 1)
+    /// Fractional bits and divisor that follow from the inputs'.
+    fn scale_after(&self, id: NodeId) -> (i32, u32) {
+        let node = self.graph.node(id);
+        let Edge { frac, divisor, .. } = self.edges[node.inputs[0]];
+        let weight_frac = self.layers.get(&id).map_or(0, |layer| layer.weight_frac);
+        match node.op {
+            Op::Conv { .. } | Op::ConvTranspose { .. } => (frac + weight_frac, 1),
+            Op::Quadratic => (2 * frac + weight_frac, 1),
+            Op::Mul => {
+                let other = self.edges[node.inputs[1]];
+                (frac + other.frac, divisor.saturating_mul(other.divisor))
             }
+            Op::Scale { shift, .. } => (frac + shift as i32, divisor),
             Op::Relu { shift } | Op::Truncate { shift } => (frac - shift as i32, divisor),
             Op::Raise { shift } => (frac + shift as i32, divisor),
             Op::Square => (2 * frac, divisor.saturating_mul(divisor)),
@@ -162,7 +177,9 @@ impl Model {
         }
         let bias = layer.bias.iter().map(|bias| bias.unsigned_abs()).max().unwrap_or(0) as f64;
         let terms = (layer.weights.len() / layer.bias.len().max(1)) as f64;
-        let sum = f64::from(largest) * terms * self.manifest.edges[input].bound as f64 + bias;
+        let x = self.manifest.edges[input].bound as f64;
+        let reads = if node.op == Op::Quadratic { x.max(1.0) * x } else { x };
+        let sum = f64::from(largest) * terms * reads + bias;
         if sum < MAX_SUM { Ok(()) } else { Err("its sums may exceed 62 bits".into()) }
     }
 }

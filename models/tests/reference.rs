@@ -228,6 +228,14 @@ fn pointwise_operators_by_hand() {
     assert_eq!(value(Op::Truncate { shift: 2 }), [-1, 0, 0, 0, 1, 1]);
     assert_eq!(value(Op::Raise { shift: 3 }), [-48, -16, -8, 8, 16, 40]);
     assert_eq!(value(Op::Square), [36, 4, 1, 1, 4, 25]);
+    assert_eq!(value(Op::Scale { factor: -3, shift: 2 }), [18, 6, 3, -3, -6, -15]);
+    let product = eval_node(&Op::Mul, &[&x, &x.mapv(|x| x + 1)], None).unwrap();
+    assert_eq!(product.into_raw_vec_and_offset().0, [30, 2, 0, 2, 6, 30]);
+    let two = tensor([2, 1, 1, 3], &[-6, -2, -1, 1, 2, 5]);
+    let layer = weights([2, 2, 1, 1, 1], vec![1, 2, -1, 10], vec![100, 7]);
+    let quadratic = eval_node(&Op::Quadratic, &[&two], Some(&layer)).unwrap();
+    assert_eq!(quadratic.into_raw_vec_and_offset().0, [124, 100, 99, 16, 23, 32]);
+    assert!(eval_node(&Op::LeakyRelu { slope: 0.5 }, &[&x], None).is_err());
     assert_eq!(value(Op::Threshold { at: 1 }), [0, 0, 0, 0, 1, 1]);
 }
 

@@ -27,7 +27,7 @@ fn quantised(net: &UNet, share_bits: u32) -> (Model, Report) {
 #[test]
 fn a_random_network_is_alive() {
     for (rank, dims) in [(1, [1, 1, 256]), (2, [1, 32, 48]), (3, [16, 16, 16])] {
-        for variant in ["relu", "hybrid", "square"] {
+        for variant in ["relu", "hybrid", "square", "quadratic"] {
             let net = unet(rank, dims, variant, Pooling::Avg, 3);
             let model = net.build().unwrap();
             let values = model.run_all(&random_image(net.input, 99)).unwrap();
@@ -61,7 +61,7 @@ fn quantised_networks_stay_in_range_and_near_the_floats() {
                 // Scores, not labels: a random network's labels are nearly tied.
                 let scores = &report.layers[report.layers.len() - 2];
                 assert_eq!(scores.name, "readout");
-                let error = scores.error;
+                let error = scores.error.unwrap();
                 assert!(
                     error <= limit,
                     "{rank}-D {variant} {pooling:?} at {share_bits} bits: {error}\n{report}"

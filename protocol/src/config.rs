@@ -18,24 +18,30 @@ pub enum Operator {
     Relu,
     /// Square.
     Square,
+    /// Product of two values.
+    Product,
+    /// Quadratic with trained coefficients.
+    Quadratic,
     /// Average pooling.
     AveragePool,
     /// Max pooling.
     MaxPool,
     /// Argmax or threshold, to Alice only.
     Readout,
-    /// Concatenation, addition and raising of fractional bits.
+    /// Concatenation, addition, public factors and raising of fractional bits.
     Local,
 }
 
 impl Operator {
     /// All operators, in the order of the documentation.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Convolution,
         Self::TransposedConvolution,
         Self::Truncation,
         Self::Relu,
         Self::Square,
+        Self::Product,
+        Self::Quadratic,
         Self::AveragePool,
         Self::MaxPool,
         Self::Readout,
@@ -50,6 +56,8 @@ impl Operator {
             Self::Truncation => "truncation",
             Self::Relu => "relu",
             Self::Square => "square",
+            Self::Product => "product",
+            Self::Quadratic => "quadratic",
             Self::AveragePool => "average-pool",
             Self::MaxPool => "max-pool",
             Self::Readout => "readout",
@@ -98,9 +106,11 @@ impl Preset {
             (_, Operator::AveragePool) => "local",
             (Self::Fast, Operator::Relu | Operator::MaxPool | Operator::Readout) => "ot",
             (Self::FastWan, Operator::Relu | Operator::MaxPool | Operator::Readout) => "ot-tree",
-            (Self::Fast | Self::FastWan, Operator::Square) => "beaver-ot",
+            (Self::Fast | Self::FastWan, Operator::Square | Operator::Product) => "beaver-ot",
+            (Self::Fast | Self::FastWan, Operator::Quadratic) => "ot",
             (_, Operator::Relu | Operator::MaxPool | Operator::Readout) => "gc",
-            (_, Operator::Square) => "beaver",
+            (_, Operator::Square | Operator::Product) => "beaver",
+            (_, Operator::Quadratic) => "slots",
             (_, Operator::Truncation) => "ot",
             (_, Operator::Local) => "local",
         }

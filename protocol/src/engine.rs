@@ -200,7 +200,7 @@ fn own_work(layer: &PlannedLayer) -> Primitive {
     match layer.operator {
         Operator::Relu | Operator::MaxPool | Operator::Readout => Primitive::Compare,
         Operator::Truncation => Primitive::Truncate,
-        Operator::Square => Primitive::Pairs,
+        Operator::Square | Operator::Product | Operator::Quadratic => Primitive::Pairs,
         Operator::Convolution | Operator::TransposedConvolution | Operator::AveragePool | Operator::Local => {
             Primitive::Local
         }
@@ -288,5 +288,5 @@ impl std::ops::AddAssign for Measure {
 
 /// Whether a node is only a rearrangement or local sum, for reports that leave such rows out.
 pub fn is_local(op: &Op) -> bool {
-    matches!(op, Op::Input | Op::Concat | Op::Add | Op::Raise { .. })
+    matches!(op, Op::Input | Op::Concat | Op::Add | Op::Raise { .. } | Op::Scale { .. })
 }

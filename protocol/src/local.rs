@@ -1,4 +1,4 @@
-//! Operators that act on shares alone: concatenation, addition, raising of fractional bits.
+//! Operators that act on shares alone: concatenation, addition, public factors, raising of fractional bits.
 //!
 //! Sharing is linear, so each party does to its share what the operator does to the value. No traffic.
 
@@ -24,20 +24,27 @@ impl Strategy for Local {
     }
 
     fn plan(&self, site: &Site<'_>) -> Result<Box<dyn Step>, Refusal> {
-        Ok(Box::new(LocalStep(site.node.op.clone())))
+        match site.node.op {
+            Op::Concat | Op::Add | Op::Raise { .. } | Op::Scale { .. } => {
+                Ok(Box::new(LocalStep(site.node.op.clone())))
+            }
+            _ => Err(Refusal("is no operator on shares alone".into())),
+        }
     }
 }
 
 struct LocalStep(Op);
 
 impl LocalStep {
+    fn scale(&self, input: &Share, factor: u64) -> Vec<u64> {
+        input.values.iter().map(|&x| input.modulus.mul(x, factor)).collect()
+    }
+
     fn apply(&self, inputs: &[&Share]) -> Vec<u64> {
         let modulus = inputs[0].modulus;
         match self.0 {
-            Op::Raise { shift } => {
-                let factor = (1u64 << shift) % modulus.value();
-                inputs[0].values.iter().map(|&x| modulus.mul(x, factor)).collect()
-            }
+            Op::Raise { shift } => self.scale(inputs[0], (1u64 << shift) % modulus.value()),
+            Op::Scale { factor, .. } => self.scale(inputs[0], modulus.reduce(factor)),
             Op::Add => {
                 let mut sum = inputs[0].values.clone();
                 for input in &inputs[1..] {
@@ -52,7 +59,7 @@ impl LocalStep {
 
 impl Step for LocalStep {
     fn describe(&self) -> String {
-        format!("local {}", self.0.kind())
+        format!("local {:?}", self.0)
     }
 
     fn cost(&self) -> Cost {

@@ -134,7 +134,7 @@ fn check_manifest(manifest: &Manifest, config: &Config) -> Result<(), PlanError>
     }
     for (id, node) in nodes.iter().enumerate() {
         let name = &node.name;
-        if node.op.is_linear_layer() != manifest.layers.contains_key(&id) {
+        if node.op.has_weights() != manifest.layers.contains_key(&id) {
             return Err(PlanError::Manifest(format!("layer `{name}` and its weights do not fit")));
         }
         if manifest.layers.get(&id).is_some_and(|layer| layer.weight_bits > 24) {

@@ -166,11 +166,14 @@ pub fn operator(op: &Op) -> Option<Operator> {
         Op::ConvTranspose { .. } => Operator::TransposedConvolution,
         Op::Relu { .. } => Operator::Relu,
         Op::Square => Operator::Square,
+        Op::Mul => Operator::Product,
+        Op::Quadratic => Operator::Quadratic,
         Op::Truncate { .. } => Operator::Truncation,
         Op::AvgPool { .. } => Operator::AveragePool,
         Op::MaxPool { .. } => Operator::MaxPool,
         Op::ArgMax | Op::Threshold { .. } => Operator::Readout,
-        Op::Concat | Op::Add | Op::Raise { .. } => Operator::Local,
+        // A leaky ReLU never comes here: integer networks have its parts. The local strategy refuses it.
+        Op::Concat | Op::Add | Op::Raise { .. } | Op::Scale { .. } | Op::LeakyRelu { .. } => Operator::Local,
     })
 }
 
@@ -185,8 +188,12 @@ pub static STRATEGIES: &[&dyn Strategy] = &[
     &crate::nonlinear::garbled::GarbledRelu,
     &crate::nonlinear::relu::OtRelu(Form::Chain),
     &crate::nonlinear::relu::OtRelu(Form::Tree),
-    &crate::nonlinear::square::Beaver,
+    &crate::nonlinear::beaver::BeaverSquare,
     &crate::nonlinear::square_ot::OtSquare,
+    &crate::nonlinear::beaver::BeaverProduct,
+    &crate::nonlinear::product_ot::OtProduct,
+    &crate::nonlinear::quadratic::QuadraticSlots,
+    &crate::nonlinear::quadratic::QuadraticOt,
     &crate::pool::LocalAverage,
     &crate::pool::rotation::Rotation,
     &crate::nonlinear::garbled::GarbledMaxPool,

@@ -17,7 +17,8 @@ use prg::{Prg, Seed};
 fn largest(strategy: &dyn Strategy, op: &Op, from: Modulus, to: Modulus) -> i64 {
     let result = |bound: u64| match *op {
         Op::Relu { shift } | Op::Truncate { shift } => (bound >> shift) + 2,
-        Op::Square => bound * bound,
+        Op::Square | Op::Mul => bound * bound,
+        Op::Scale { factor, .. } => bound * factor.unsigned_abs(),
         Op::AvgPool { window } => bound * window.taps() as u64,
         Op::Raise { shift } => bound << shift,
         Op::Add => 2 * bound,
@@ -53,15 +54,17 @@ fn cases(kind: Operator) -> Vec<(Op, Shape)> {
         Operator::Truncation => [1, 7].map(|shift| (Op::Truncate { shift }, line)).into(),
         Operator::Relu => [0, 1, 7].map(|shift| (Op::Relu { shift }, line)).into(),
         Operator::Square => vec![(Op::Square, line), (Op::Square, shape(1, [1, 1, 1]))],
+        Operator::Product => vec![(Op::Mul, line), (Op::Mul, shape(2, [1, 3, 5]))],
+        Operator::Quadratic => vec![(Op::Quadratic, line), (Op::Quadratic, shape(3, [1, 4, 11]))],
         Operator::AveragePool => windows.map(|(window, shape)| (Op::AvgPool { window }, shape)).into(),
         Operator::MaxPool => windows.map(|(window, shape)| (Op::MaxPool { window }, shape)).into(),
         Operator::Readout => {
             let argmax = [2, 3, 5].map(|channels| (Op::ArgMax, shape(channels, [1, 7, 10])));
             argmax.into_iter().chain([-9, 11].map(|at| (Op::Threshold { at }, line))).collect()
         }
-        Operator::Local => {
-            [Op::Raise { shift: 3 }, Op::Add, Op::Concat].map(|op| (op, shape(2, [3, 4, 5]))).into()
-        }
+        Operator::Local => [Op::Raise { shift: 3 }, Op::Scale { factor: -5, shift: 2 }, Op::Add, Op::Concat]
+            .map(|op| (op, shape(2, [3, 4, 5])))
+            .into(),
     }
 }
 
@@ -77,7 +80,7 @@ fn layer(
     let limit = largest(strategy, op, from, to);
     let mut values = values_below(limit.max(1), shape.len(), prg);
     match op {
-        Op::Conv { .. } => vec![Layer::linear(op.clone(), shape, from, strategy.name(), prg)],
+        Op::Conv { .. } | Op::Quadratic => vec![Layer::linear(op.clone(), shape, from, strategy.name(), prg)],
         Op::ConvTranspose { .. } => {
             let engines: &[_] = if matches!(from, Modulus::Prime { .. }) {
                 &["coefficient", "ensei"]
@@ -87,7 +90,7 @@ fn layer(
             let layer = |engine| Layer::linear(op.clone(), shape, from, engine, prg);
             engines.iter().copied().map(layer).collect()
         }
-        Op::Add | Op::Concat => {
+        Op::Add | Op::Mul | Op::Concat => {
             let other = values_below(limit, shape.len(), prg);
             vec![Layer::shaped(op.clone(), shape, &values, from, to).with(shape, &other)]
         }

@@ -52,7 +52,7 @@ impl Layer {
         Self { op, input, values, from, to, weights: None, engine: "", other: None }
     }
 
-    /// A linear layer with random weights, its input small enough for the modulus.
+    /// A layer with random weights, its input small enough for the modulus.
     pub(crate) fn linear(
         op: Op,
         input: Shape,
@@ -64,6 +64,7 @@ impl Layer {
         let weights = layers::random_layer(&op, input, output, prg);
         let taps = weights.weights.len() / output.channels.min(input.channels);
         let limit = (modulus.value() as i64 / 2 - 1000) / (127 * taps as i64);
+        let limit = if op == Op::Quadratic { limit.isqrt() } else { limit };
         let values = values_below(limit.max(1), input.len(), prg);
         Self { weights: Some(weights), engine, ..Self::shaped(op, input, &values, modulus, modulus) }
     }

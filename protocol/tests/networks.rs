@@ -4,7 +4,8 @@
 
 use models::graph::Shape;
 use models::manifest::Model;
-use models::quantise::QuantiseOptions;
+use models::onnx::ImportOptions;
+use models::quantise::{QuantiseOptions, calibrate, quantise};
 use models::reference;
 use models::unet::{Pooling, UNet, activations, random_image};
 use ndarray::Array4;
@@ -71,10 +72,41 @@ fn networks_of_every_rank_and_activation_run_by_both_presets_over_powers_of_two(
             ("hybrid", Pooling::Avg, 24),
             ("relu", Pooling::Max, 24),
             ("square", Pooling::Max, 26),
+            ("quadratic,relu,quadratic,relu,square", Pooling::Avg, 24),
         ] {
             let (model, input) = network(rank, dims, variant, pooling, bits);
             check(&model, &input, &preset(Preset::Gc));
             check(&model, &input, &preset(Preset::Fast));
+        }
+    }
+}
+
+/// The small networks that the importer is tested with, on the image that ONNX Runtime saw.
+fn imported(name: &str) -> (Model, Array4<i64>) {
+    let file = |ending: &str| {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tests/data");
+        folder.join(format!("{name}.{ending}"))
+    };
+    let extents = (name == "chain_1d").then(|| vec![11]);
+    let model = models::onnx::import(&file("onnx"), &ImportOptions { input_shape: extents }).unwrap();
+    let bytes = std::fs::read(file("safetensors")).unwrap();
+    let stored = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let image = stored.tensor("input").unwrap().data().chunks_exact(4);
+    let image = image.map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect();
+    let image = Array4::from_shape_vec(model.graph.node(0).shape.to_array(), image).unwrap();
+    let calibration = calibrate(&model, [&image]).unwrap();
+    let options = QuantiseOptions { share_bits: 26, ..QuantiseOptions::default() };
+    let (model, _) = quantise(&model, &calibration, &options).unwrap();
+    let input = model.manifest.quantise_input(&image);
+    (model, input)
+}
+
+#[test]
+fn imported_networks_run_blindly() {
+    for name in ["unet_2d", "odd_3d", "chain_1d", "activations_2d"] {
+        let (model, input) = imported(name);
+        for wanted in [Preset::Fast, Preset::Gc, Preset::Bunet] {
+            check(&model, &input, &preset(wanted));
         }
     }
 }

@@ -25,6 +25,8 @@ use models::{LayerWeights, Manifest, Model, Node, NodeId, Op, Shape, Window};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+const FLOAT: &str = "a manifest's graph is one of integers";
+
 /// Shares of weights and bias of every layer that has some.
 pub type WeightShares<R> = BTreeMap<NodeId, [Shares<R>; 2]>;
 
@@ -47,6 +49,7 @@ pub fn ring_bits(manifest: &Manifest) -> u32 {
             match node.op {
                 Op::Relu { shift } | Op::Truncate { shift } => bound + (1 << shift),
                 Op::Square => bound.saturating_mul(bound),
+                Op::Scale { factor, .. } => bound.saturating_mul(u128::from(factor.unsigned_abs())),
                 Op::Threshold { at } => bound + u128::from(at.unsigned_abs()) + 1,
                 _ => 2 * bound, // differences of two
             }
@@ -109,9 +112,10 @@ pub fn predict(manifest: &Manifest) -> Vec<Cost> {
         let len = node.shape.len();
         let input = || nodes[node.inputs[0]].shape;
         match node.op {
-            Op::Conv { .. } | Op::ConvTranspose { .. } | Op::Square => {
+            Op::Conv { .. } | Op::ConvTranspose { .. } | Op::Square | Op::Mul => {
                 cost::product(ring, len, schedule.early[id])
             }
+            Op::Quadratic => cost::product(ring, len, 0) + cost::product(ring, len, 0),
             Op::Truncate { .. } => cost::truncate(ring, len, schedule.own_shift(id)),
             Op::Relu { .. } => {
                 cost::truncate(ring, len, schedule.own_shift(id)) + cost::relu(ring, len, schedule.bits[id])
@@ -122,7 +126,10 @@ pub fn predict(manifest: &Manifest) -> Vec<Cost> {
                 cost::maximum(ring, len, channels, schedule.bits[id]) + cost::winner(len, channels)
             }
             Op::Threshold { .. } => cost::sign(len, schedule.bits[id]),
-            Op::Input | Op::Raise { .. } | Op::AvgPool { .. } | Op::Concat | Op::Add => Cost::default(),
+            Op::Input | Op::Raise { .. } | Op::Scale { .. } | Op::AvgPool { .. } | Op::Concat | Op::Add => {
+                Cost::default()
+            }
+            Op::LeakyRelu { .. } => unreachable!("{FLOAT}"),
         }
     };
     nodes.iter().enumerate().map(cost).collect()
@@ -154,7 +161,9 @@ impl<'a> Schedule<'a> {
         };
         let early =
             nodes.iter().zip(&consumers).map(|(node, readers)| match (&node.op, readers.as_slice()) {
-                (Op::Conv { .. } | Op::ConvTranspose { .. } | Op::Square, &[reader]) => shift_of(reader),
+                (Op::Conv { .. } | Op::ConvTranspose { .. } | Op::Square | Op::Mul, &[reader]) => {
+                    shift_of(reader)
+                }
                 _ => 0,
             });
         let bits = nodes.iter().enumerate().map(|(id, node)| {
@@ -219,11 +228,21 @@ fn evaluate<R: Ring>(
             party.conv_transpose(&plan, x, weights, bias, early)?
         }
         Op::Square => party.square_fixed(x, early)?,
+        Op::Mul => party.mul_fixed(x, numbers[1], early)?,
+        Op::Quadratic => {
+            let [weights, bias] = &weights[&id];
+            let volume = shape.volume();
+            let [alpha, beta] =
+                [0, 1].map(|which| weights.pick((0..x.len()).map(|i| i / volume * 2 + which)));
+            let slope = party.mul(&alpha, x)?.add(&beta);
+            party.mul(&slope, x)?.add(&bias.pick((0..x.len()).map(|i| i / volume)))
+        }
         Op::Truncate { .. } => party.truncate(x, schedule.own_shift(id))?,
         Op::Relu { .. } => {
             let x = party.truncate(x, schedule.own_shift(id))?;
             party.relu(&x, bits)?.0
         }
+        Op::Scale { factor, .. } => x.scale(R::from_i64(factor)),
         Op::Raise { shift } => x.scale(R::from_u64(1).shl(shift)),
         Op::AvgPool { window } => window_sums(&window, shape, x),
         Op::MaxPool { window } => {
@@ -244,6 +263,7 @@ fn evaluate<R: Ring>(
             return Ok(Value::Labels(party.negative(&difference, bits)?));
         }
         Op::Input => unreachable!("the input is not computed"),
+        Op::LeakyRelu { .. } => unreachable!("{FLOAT}"),
     }))
 }
 

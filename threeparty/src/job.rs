@@ -157,7 +157,7 @@ pub(crate) fn weight_counts(manifest: &Manifest) -> Vec<(models::NodeId, usize, 
     let nodes = manifest.graph.nodes();
     let linear = nodes.iter().enumerate().filter_map(|(id, node)| {
         let shape = node.op.weight_shape(nodes[*node.inputs.first()?].shape.channels)?;
-        Some((id, shape.iter().product(), node.op.output_channels()?))
+        Some((id, shape.iter().product(), node.shape.channels))
     });
     linear.collect()
 }

@@ -65,6 +65,12 @@ impl<R: Ring> Shares<R> {
         Self { own: pick(&self.own), next: pick(&self.next) }
     }
 
+    /// The values at these places, in this order.
+    pub fn pick(&self, places: impl Iterator<Item = usize> + Clone) -> Self {
+        let side = |x: &[R]| places.clone().map(|i| x[i]).collect();
+        Self { own: side(&self.own), next: side(&self.next) }
+    }
+
     /// The values from `start` on, `len` of them.
     pub fn slice(&self, start: usize, len: usize) -> Self {
         Self { own: self.own[start..start + len].to_vec(), next: self.next[start..start + len].to_vec() }

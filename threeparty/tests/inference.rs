@@ -63,7 +63,10 @@ fn exact_operators_are_exact() {
     let average = graph.push("avg", Op::AvgPool { window: pool }, vec![up]).unwrap();
     let raised = graph.push("raise", Op::Raise { shift: 2 }, vec![largest]).unwrap();
     let sum = graph.push("sum", Op::Add, vec![raised, average]).unwrap();
-    let concat = graph.push("concat", Op::Concat, vec![sum, up]).unwrap();
+    let minus = graph.push("minus", Op::Scale { factor: -3, shift: 1 }, vec![sum]).unwrap();
+    let product = graph.push("product", Op::Mul, vec![minus, up]).unwrap();
+    let bent = graph.push("bent", Op::Quadratic, vec![up]).unwrap();
+    let concat = graph.push("concat", Op::Concat, vec![product, bent]).unwrap();
     let one = Window::dense([1, 1, 1], [0; 3]);
     let scores = graph.push("scores", Op::Conv { window: one, channels: 5 }, vec![concat]).unwrap();
     graph.push("labels", Op::ArgMax, vec![scores]).unwrap();
@@ -84,9 +87,10 @@ fn exact_operators_are_exact() {
     let weights = BTreeMap::from([
         (conv, layer(&[3, 2, 1, 3, 3], 3)),
         (up, layer(&[3, 4, 1, 2, 2], 4)),
+        (bent, layer(&[4, 2, 1, 1, 1], 4)),
         (scores, layer(&[5, 8, 1, 1, 1], 5)),
     ]);
-    let edges = vec![Edge { frac: 0, divisor: 1, bound: 1 << 24 }; graph.nodes().len()];
+    let edges = vec![Edge { frac: 0, divisor: 1, bound: 1 << 28 }; graph.nodes().len()];
     let layers = weights.keys().map(|&id| (id, Layer { weight_frac: 0, weight_bits: 3 })).collect();
     let labels = (0..5).map(|i| Label { name: format!("{i}"), grey: i }).collect();
     let manifest = Manifest {

@@ -26,6 +26,8 @@ impl<'a> Importer<'a> {
             "Conv" | "ConvTranspose" => self.convolution(node, layer, attributes),
             "BatchNormalization" => self.batch_norm(node, layer, attributes),
             "Relu" => self.unary(node, layer, Op::Relu { shift: 0 }),
+            "LeakyRelu" => self.unary(node, layer, Op::LeakyRelu { slope: attributes.float("alpha", 0.01) }),
+            "PRelu" => self.prelu(node, layer),
             "Mul" | "Add" | "Sub" | "Div" => self.binary(node, layer),
             "Pow" => self.power(node, layer),
             "AveragePool" | "MaxPool" => self.pool(node, layer, attributes),
@@ -242,15 +244,38 @@ impl<'a> Importer<'a> {
         };
         let id = match operator {
             "Mul" if a == b => self.push(layer, Op::Square, vec![a])?,
+            "Mul" => self.push(layer, Op::Mul, vec![a, b])?,
             "Add" => self.push(layer, Op::Add, vec![a, b])?,
+            "Sub" => {
+                let minus = self.minus(layer, b)?;
+                self.push(layer, Op::Add, vec![a, minus])?
+            }
             _ => {
-                return refuse(
-                    "an operation on two different values",
-                    "attention and gating are not supported; use sums and concatenations",
-                );
+                return refuse("a quotient of two values", "normalisation by secret values is not supported");
             }
         };
         Ok(Value::Node(id, Post::None))
+    }
+
+    /// The value with its sign turned.
+    fn minus(&mut self, layer: &str, x: NodeId) -> Result<NodeId, Stop> {
+        self.push(&format!("{layer}.minus"), Op::Scale { factor: -1, shift: 0 }, vec![x])
+    }
+
+    /// max(0, x) + a·(x − max(0, x)): the slopes are secret weights, a diagonal 1×1 convolution.
+    fn prelu(&mut self, node: &'a NodeProto, layer: &str) -> Result<Value, Stop> {
+        let Some(x) = self.tensor(node, 0)? else { return Ok(Value::Unknown) };
+        let Some(slope) = self.constant(node, 1) else {
+            return refuse("its slope is computed, not constant", "export with constants folded");
+        };
+        let Some(slope) = per_channel(slope, self.graph.node(x).shape.channels, self.graph.rank()) else {
+            return refuse("a slope that varies over the image", "use one slope, or one per channel");
+        };
+        let relu = self.push(&format!("{layer}.relu"), Op::Relu { shift: 0 }, vec![x])?;
+        let minus = self.minus(layer, relu)?;
+        let negative = self.push(&format!("{layer}.negative"), Op::Add, vec![x, minus])?;
+        let scaled = self.diagonal(&format!("{layer}.slope"), negative, &slope, &vec![0.0; slope.len()])?;
+        Ok(Value::Node(self.push(layer, Op::Add, vec![scaled, relu])?, Post::None))
     }
 
     fn power(&mut self, node: &NodeProto, layer: &str) -> Result<Value, Stop> {
@@ -344,12 +369,17 @@ impl<'a> Importer<'a> {
             }
             return Ok(Value::Node(x, Post::None));
         }
+        Ok(Value::Node(self.diagonal(layer, x, scale, shift)?, Post::None))
+    }
+
+    /// y = scale·x + shift per channel as a 1×1 convolution.
+    fn diagonal(&mut self, layer: &str, x: NodeId, scale: &[f32], shift: &[f32]) -> Result<NodeId, Stop> {
         let channels = scale.len();
         let id = self.push(layer, Op::Conv { window: Window::dense([1; 3], [0; 3]), channels }, vec![x])?;
         let mut weights = ArrayD::zeros(vec![channels, channels, 1, 1, 1]);
         scale.iter().enumerate().for_each(|(c, &scale)| weights[[c, c, 0, 0, 0]] = scale);
         self.weights.insert(id, FloatLayer { weights, bias: Array1::from_vec(shift.to_vec()) });
-        Ok(Value::Node(id, Post::None))
+        Ok(id)
     }
 
     fn concat(&mut self, node: &NodeProto, layer: &str, attributes: &Attributes<'_>) -> Result<Value, Stop> {
@@ -470,8 +500,9 @@ fn advice(operator: &str) -> (&'static str, &'static str) {
             "it normalises by statistics of the image, which are secret",
             "train with batch norm, or freeze the statistics (track_running_stats=True)",
         ),
-        "LeakyRelu" | "PRelu" | "Elu" | "Selu" | "Gelu" | "HardSwish" | "Mish" | "Tanh" | "Clip"
-        | "HardSigmoid" => ("this activation is not supported", "train with ReLU, or x² in some layers"),
+        "Elu" | "Selu" | "Gelu" | "HardSwish" | "Mish" | "Tanh" | "Clip" | "HardSigmoid" => {
+            ("this activation is not supported", "train with ReLU, LeakyReLU or PReLU, or x² in some layers")
+        }
         "Sigmoid" => {
             ("a sigmoid inside the network", "train with ReLU; SiLU and attention are not supported")
         }

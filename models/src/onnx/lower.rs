@@ -322,12 +322,10 @@ impl<'a> Importer<'a> {
 }
 
 fn keeps_shape(operator: &str) -> bool {
-    const KEEP: [&str; 14] = [
+    const KEEP: [&str; 12] = [
         "InstanceNormalization",
         "GroupNormalization",
         "LayerNormalization",
-        "LeakyRelu",
-        "PRelu",
         "Elu",
         "Selu",
         "Gelu",

@@ -1,8 +1,8 @@
 //! Import of trained networks from ONNX files.
 //!
 //! Reads what PyTorch's exporters (dynamo and TorchScript) write for convolutional segmentation networks: Conv,
-//! ConvTranspose, BatchNormalization (folded into the layer before it, or a diagonal 1×1 convolution), Relu, Mul(x, x) and
-//! Pow(x, 2), AveragePool, MaxPool, Concat, Add, multiplication and addition of constants per channel, Pad by
+//! ConvTranspose, BatchNormalization (folded into the layer before it, or a diagonal 1×1 convolution), Relu, LeakyRelu,
+//! PRelu, Mul and Sub of two values, Pow(x, 2), AveragePool, MaxPool, Concat, Add, multiplication and addition of constants per channel, Pad by
 //! nothing, Identity, Cast, Dropout, constant chains, and Softmax, Sigmoid or ArgMax at the end. Softmax and Sigmoid fall away: they do
 //! not change which label wins. A network that ends in scores gets an argmax, or a threshold at zero for one channel.
 //!

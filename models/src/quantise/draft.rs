@@ -10,6 +10,12 @@ use std::collections::BTreeMap;
 /// A weight needs at least this many bits of magnitude to be worth anything.
 const LEAST_WEIGHT_BITS: i32 = 3;
 
+/// Most bits of a leaky ReLU's slope.
+const MOST_SLOPE_BITS: u32 = 12;
+
+/// Most bits of a quadratic's linear coefficient.
+const MOST_BETA_BITS: i32 = 23;
+
 /// Most noise that a layer may add, relative to its variance: beyond, its range leaves too few bits to mean anything.
 const MOST_NOISE: f64 = 0.25;
 
@@ -19,14 +25,16 @@ pub(super) struct DraftNode {
     pub(super) name: String,
     pub(super) op: Op,
     pub(super) inputs: Vec<usize>,
-    /// The float node whose value it stands for.
+    /// The float node whose value it stands for, or is a part of.
     pub(super) source: NodeId,
+    /// Whether it is a part of a sum: not the float node's value yet.
+    pub(super) part: bool,
     pub(super) frac: i32,
     pub(super) divisor: u32,
     pub(super) bound: u64,
     /// Fractional bits of the weights.
     pub(super) weight_frac: i32,
-    /// Variance of the last rounding, in real units.
+    /// Variance of the roundings that no layer's cost counts yet, in real units.
     noise: f64,
 }
 
@@ -125,8 +133,14 @@ impl<'a> Drafter<'a> {
     fn is_accumulator(&self, id: NodeId) -> bool {
         let node = self.model.graph.node(id);
         match node.op {
-            Op::Conv { .. } | Op::ConvTranspose { .. } | Op::Square | Op::Add => true,
-            Op::MaxPool { .. } => self.is_accumulator(node.inputs[0]),
+            Op::Conv { .. }
+            | Op::ConvTranspose { .. }
+            | Op::LeakyRelu { .. }
+            | Op::Square
+            | Op::Quadratic
+            | Op::Mul
+            | Op::Add => true,
+            Op::MaxPool { .. } | Op::Scale { .. } => self.is_accumulator(node.inputs[0]),
             _ => false,
         }
     }
@@ -155,12 +169,16 @@ impl<'a> Drafter<'a> {
                     0 => true,
                     shift => fits(need_input(&Op::Truncate { shift }, bound)),
                 };
-                match op {
+                match *op {
                     Op::Relu { .. } => {
                         fits(need_input(&Op::Relu { shift: shift_to(self.frac(choice, reader)) }, bound))
                     }
                     Op::MaxPool { .. } => {
                         fits(need_input(op, bound)) && self.fits(choice, reader, frac, divisor, bound)
+                    }
+                    Op::Scale { factor, shift } => {
+                        let bound = bound.saturating_mul(factor.unsigned_abs());
+                        self.fits(choice, reader, frac + shift as i32, divisor, bound)
                     }
                     Op::Add => {
                         let sum = self.calibrated(reader, frac, divisor);
@@ -169,7 +187,8 @@ impl<'a> Drafter<'a> {
                     Op::ArgMax => fits(need_input(op, bound)),
                     Op::Threshold { .. } => fits(need_input(&scaled_threshold(op, frac), bound)),
                     Op::Square => truncated_to(self.square_frac(choice, reader)),
-                    Op::Concat => truncated_to(self.frac(choice, reader)),
+                    Op::Mul => truncated_to(self.mul_frac(choice, reader)),
+                    Op::Concat | Op::LeakyRelu { .. } => truncated_to(self.frac(choice, reader)),
                     _ => truncated_to(self.frac(choice, id)),
                 }
             })
@@ -183,6 +202,15 @@ impl<'a> Drafter<'a> {
             let squared = self.calibrated(square, 2 * frac, 1);
             need_input(&Op::Square, base).fits(self.modulus)
                 && self.fits(choice, square, 2 * frac, 1, squared)
+        };
+        (-20..=20).rev().find(fits).unwrap_or(-20)
+    }
+
+    /// The most fractional bits that the inputs of a product may have.
+    fn mul_frac(&self, choice: &[i32], product: NodeId) -> i32 {
+        let fits = |frac: &i32| {
+            let bound = self.calibrated(product, 2 * frac, 1);
+            self.fits(choice, product, 2 * frac, 1, bound)
         };
         (-20..=20).rev().find(fits).unwrap_or(-20)
     }
@@ -229,7 +257,16 @@ impl Work<'_> {
             Op::Input => Ok(self.emit_input(id)),
             Op::Conv { .. } | Op::ConvTranspose { .. } => self.emit_layer(id),
             Op::Relu { .. } => Ok(self.emit_relu(id)),
+            Op::LeakyRelu { slope } => Ok(self.emit_leaky_relu(id, f64::from(slope))),
             Op::Square => self.emit_square(id),
+            Op::Quadratic => Ok(self.emit_quadratic(id)),
+            Op::Mul => self.emit_mul(id),
+            Op::Scale { factor, shift } => {
+                let input = self.natural[node.inputs[0]];
+                let DraftNode { frac, divisor, bound, .. } = self.nodes[input];
+                let bound = bound.saturating_mul(factor.unsigned_abs());
+                Ok(self.push(id, node.op.clone(), vec![input], frac + shift as i32, divisor, bound))
+            }
             Op::AvgPool { window } => self.emit_avg_pool(id, window.taps()),
             Op::Concat => {
                 let frac = self.drafter.frac(self.choice, id);
@@ -300,6 +337,7 @@ impl Work<'_> {
         let emitted =
             self.push(id, node.op.clone(), vec![input], x.frac + weight_frac, 1, bound(weight_frac));
         self.nodes[emitted].weight_frac = weight_frac;
+        self.nodes[emitted].noise = 0.0;
         Ok(emitted)
     }
 
@@ -310,7 +348,8 @@ impl Work<'_> {
         let frac = frac - shift as i32;
         let bound = truncated(bound, shift).min(self.drafter.calibrated(id, frac, divisor));
         let node = self.push(id, Op::Relu { shift }, vec![input], frac, divisor, bound);
-        self.nodes[node].noise = if shift > 0 { rounding_noise(frac, divisor) / 2.0 } else { noise };
+        let rounding = if shift > 0 { rounding_noise(frac, divisor) / 2.0 } else { 0.0 };
+        self.nodes[node].noise = noise + rounding;
         node
     }
 
@@ -325,7 +364,113 @@ impl Work<'_> {
         let divisor = self.divisor(id, u64::from(divisor) * u64::from(divisor))?;
         let bound = bound.saturating_mul(bound).min(drafter.calibrated(id, 2 * frac, divisor));
         let square = self.push(id, Op::Square, vec![x], 2 * frac, divisor, bound);
+        self.nodes[square].noise = 0.0;
         Ok(square)
+    }
+
+    /// slope·x + (1 − slope)·max(0, x) with the coefficients rounded to as many bits as ranges allow: a truncation, a ReLU
+    /// by the same shift, and their weighted sum, which is local.
+    fn emit_leaky_relu(&mut self, id: NodeId, slope: f64) -> usize {
+        let drafter = self.drafter;
+        let source = drafter.model.graph.node(id).inputs[0];
+        let input = self.natural[source];
+        let frac = drafter.frac(self.choice, id).min(self.nodes[input].frac);
+        let linear = self.request(input, frac);
+        let DraftNode { divisor, bound, noise, .. } = self.nodes[linear];
+        let shift = (self.nodes[input].frac - frac).clamp(0, 40).unsigned_abs();
+        let factors = |bits: u32| {
+            let factor = (slope * scale(bits as i32)).round() as i64;
+            [factor, (1 << bits) - factor]
+        };
+        let sum = |bits: u32| {
+            let [a, b] = factors(bits).map(i64::unsigned_abs);
+            (a * bound + b * bound).min(drafter.calibrated(id, frac + bits as i32, divisor))
+        };
+        let fits = |&bits: &u32| {
+            let parts = factors(bits).map(|factor| need_value(factor.unsigned_abs() * bound));
+            parts.iter().all(|need| need.fits(drafter.modulus))
+                && drafter.fits(self.choice, id, frac + bits as i32, divisor, sum(bits))
+        };
+        let bits = (1..=MOST_SLOPE_BITS).rev().find(fits).unwrap_or(1);
+        let frac_sum = frac + bits as i32;
+        let factors = factors(bits);
+        let relu = self.push_part(id, "relu", Op::Relu { shift }, linear, frac, bound);
+        self.nodes[relu].inputs = vec![input];
+        let [a, b] =
+            [(linear, "slope", factors[0]), (relu, "rest", factors[1])].map(|(part, suffix, factor)| {
+                let bound = factor.unsigned_abs() * bound;
+                self.push_part(id, suffix, Op::Scale { factor, shift: bits }, part, frac_sum, bound)
+            });
+        let leaky = self.push(id, Op::Add, vec![a, b], frac_sum, divisor, sum(bits));
+        let stats = &drafter.calibration.nodes;
+        let error = factors[0] as f64 / scale(bits as i32) - slope;
+        self.cost += error * error * stats[source].energy / stats[id].variance.max(1e-12) / 2.0;
+        self.nodes[leaky].noise = noise * (1.0 + slope * slope) / 2.0;
+        leaky
+    }
+
+    /// α gets as many bits as the ranges allow; β stands at the scale of α·x².
+    fn emit_quadratic(&mut self, id: NodeId) -> usize {
+        let drafter = self.drafter;
+        let source = drafter.model.graph.node(id).inputs[0];
+        let input = self.operand(source);
+        let DraftNode { frac, divisor, noise, .. } = self.nodes[input];
+        let layer = &drafter.model.weights[&id];
+        let largest = |which: usize| {
+            let column = layer.weights.index_axis(ndarray::Axis(1), which);
+            column.iter().fold(1e-12, |max: f64, &weight| max.max(f64::from(weight.abs())))
+        };
+        let d = f64::from(divisor);
+        let [alpha, beta] = [largest(0) / (d * d), largest(1) / d];
+        let weight_bits = drafter.options.weight_bits as i32;
+        let bits = |magnitude: f64, frac: i32| (magnitude * scale(frac)).log2();
+        let bound = |weight_frac: i32| drafter.calibrated(id, 2 * frac + weight_frac, 1);
+        let fits = |&weight_frac: &i32| {
+            bits(alpha, weight_frac) < f64::from(weight_bits)
+                && bits(beta, frac + weight_frac) < f64::from(MOST_BETA_BITS)
+                && drafter.fits(self.choice, id, 2 * frac + weight_frac, 1, bound(weight_frac))
+        };
+        let weight_frac = (-30..=30).rev().find(fits).unwrap_or(-30);
+        let stats = &drafter.calibration.nodes;
+        let (x, y) = (&stats[source], stats[id].variance.max(1e-12));
+        // The slope's energy times the input's noise, and what rounding α and β adds; x⁴ as a normal value has it.
+        let slope = 4.0 * largest(0).powi(2) * x.energy + largest(1).powi(2);
+        let rounding = 3.0 * x.energy.powi(2) * rounding_noise(weight_frac, 1) * d.powi(4)
+            + x.energy * rounding_noise(frac + weight_frac, 1) * d * d;
+        let added = (noise * slope + rounding) / y;
+        if added > MOST_NOISE {
+            self.offend(id, added);
+        }
+        self.cost += added;
+        let quadratic =
+            self.push(id, Op::Quadratic, vec![input], 2 * frac + weight_frac, 1, bound(weight_frac));
+        self.nodes[quadratic].weight_frac = weight_frac;
+        self.nodes[quadratic].noise = 0.0;
+        quadratic
+    }
+
+    /// Both inputs are truncated as far as their product needs.
+    fn emit_mul(&mut self, id: NodeId) -> Result<usize, QuantiseError> {
+        let drafter = self.drafter;
+        let sources = &drafter.model.graph.node(id).inputs;
+        let most = drafter.mul_frac(self.choice, id);
+        let inputs: Vec<usize> = sources
+            .iter()
+            .map(|&source| {
+                let natural = self.natural[source];
+                self.request(natural, most.min(self.nodes[natural].frac))
+            })
+            .collect();
+        let [x, y] = [&self.nodes[inputs[0]], &self.nodes[inputs[1]]].map(Clone::clone);
+        let stats = &drafter.calibration.nodes;
+        let noise = x.noise * stats[sources[1]].energy + y.noise * stats[sources[0]].energy;
+        self.cost += noise / stats[id].energy.max(1e-12);
+        let (frac, divisor) =
+            (x.frac + y.frac, self.divisor(id, u64::from(x.divisor) * u64::from(y.divisor))?);
+        let bound = x.bound.saturating_mul(y.bound).min(drafter.calibrated(id, frac, divisor));
+        let product = self.push(id, Op::Mul, inputs, frac, divisor, bound);
+        self.nodes[product].noise = 0.0;
+        Ok(product)
     }
 
     /// A window of 2^p·r voxels adds p fractional bits and leaves a division by r open.
@@ -414,7 +559,7 @@ impl Work<'_> {
         let suffix = if serial == 0 { String::new() } else { (serial + 1).to_string() };
         let mut scaled = if x.frac > frac {
             let bound = truncated(x.bound, shift).min(self.drafter.calibrated(x.source, frac, x.divisor));
-            let noise = rounding_noise(frac, x.divisor);
+            let noise = x.noise + rounding_noise(frac, x.divisor);
             DraftNode {
                 op: Op::Truncate { shift },
                 bound,
@@ -448,8 +593,37 @@ impl Work<'_> {
     ) -> usize {
         let name = self.drafter.model.graph.node(source).name.clone();
         let noise = inputs.first().map_or(0.0, |&input| self.nodes[input].noise);
-        self.nodes.push(DraftNode { name, op, inputs, source, frac, divisor, bound, weight_frac: 0, noise });
+        let part = false;
+        self.nodes.push(DraftNode {
+            name,
+            op,
+            inputs,
+            source,
+            part,
+            frac,
+            divisor,
+            bound,
+            weight_frac: 0,
+            noise,
+        });
         self.nodes.len() - 1
+    }
+
+    /// A part of a float node's value, named after it.
+    fn push_part(
+        &mut self,
+        source: NodeId,
+        suffix: &str,
+        op: Op,
+        input: usize,
+        frac: i32,
+        bound: u64,
+    ) -> usize {
+        let divisor = self.nodes[input].divisor;
+        let id = self.push(source, op, vec![input], frac, divisor, bound);
+        self.nodes[id].part = true;
+        self.nodes[id].name = format!("{}.{suffix}", self.nodes[id].name);
+        id
     }
 
     fn divisor(&self, id: NodeId, divisor: u64) -> Result<u32, QuantiseError> {
@@ -469,7 +643,10 @@ impl Drafter<'_> {
         let input = self.model.graph.node(id).inputs[0];
         let weight_noise = rounding_noise(weight_frac, 1) * f64::from(x.divisor).powi(2);
         let noise = x.noise * layer.l2 + weight_noise * layer.terms * self.calibration.nodes[input].energy;
-        noise / self.calibration.nodes[id].variance.max(1e-12)
+        // What a layer adds to a sum is judged by the sum.
+        let sums = self.consumers[id].iter().filter(|&&reader| self.model.graph.node(reader).op == Op::Add);
+        let variances = sums.chain([&id]).map(|&id| self.calibration.nodes[id].variance);
+        noise / variances.fold(1e-12, f64::max)
     }
 }
 

@@ -128,7 +128,8 @@ pub fn quantise(
     let quantised = build(model, calibration, options, &draft)?;
     let proof = quantised.manifest.check_ranges(1 << options.share_bits);
     assert!(proof.is_ok(), "the chosen scales fit by construction: {proof:?}");
-    let sources: Vec<NodeId> = draft.nodes.iter().map(|node| node.source).collect();
+    let sources: Vec<Option<NodeId>> =
+        draft.nodes.iter().map(|node| (!node.part).then_some(node.source)).collect();
     let report = report::report(model, &quantised, calibration, &sources)?;
     Ok((quantised, report))
 }
@@ -208,10 +209,13 @@ fn build(
         if id > 0 {
             graph.push(node.name.clone(), node.op.clone(), node.inputs.clone())?;
         }
-        if let Some(layer) = model.weights.get(&node.source).filter(|_| node.op.is_linear_layer()) {
+        if let Some(layer) = model.weights.get(&node.source).filter(|_| node.op.has_weights()) {
             let means = &calibration.nodes[model.graph.node(node.source).inputs[0]].means;
-            let divisor = draft.nodes[node.inputs[0]].divisor;
-            let quantised = quantise_layer(layer, node, f64::from(divisor), means);
+            let divisor = f64::from(draft.nodes[node.inputs[0]].divisor);
+            let quantised = match node.op {
+                Op::Quadratic => quantise_quadratic(layer, node, divisor),
+                _ => quantise_layer(layer, node, divisor, means),
+            };
             layers
                 .insert(id, Layer { weight_frac: node.weight_frac, weight_bits: magnitude_bits(&quantised) });
             weights.insert(id, quantised);
@@ -235,6 +239,20 @@ fn build(
 fn magnitude_bits(layer: &LayerWeights) -> u32 {
     let largest = layer.weights.iter().map(|weight| weight.unsigned_abs()).max().unwrap_or(0);
     (u32::BITS - largest.leading_zeros()).max(1)
+}
+
+/// Rounds the coefficients of α·x² + β·x + γ to the scale of the sum.
+fn quantise_quadratic(layer: &FloatLayer, node: &DraftNode, divisor: f64) -> LayerWeights {
+    // The sum has 2·f + w fractional bits, of which x² takes 2·f and x takes f.
+    let input_frac = (node.frac - node.weight_frac) / 2;
+    let scales =
+        [scale(node.weight_frac) / (divisor * divisor), scale(node.weight_frac + input_frac) / divisor];
+    let weights = layer.weights.indexed_iter();
+    let weights = weights.map(|(index, &weight)| (f64::from(weight) * scales[index[1]]).round() as i32);
+    let weights = ndarray::ArrayD::from_shape_vec(layer.weights.raw_dim(), weights.collect())
+        .expect("as many weights as before");
+    let bias = layer.bias.mapv(|bias| (f64::from(bias) * scale(node.frac)).round() as i64);
+    LayerWeights { weights, bias }
 }
 
 /// Rounds weights and biases; a bias also makes up for what rounding the weights adds on average.

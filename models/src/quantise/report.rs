@@ -15,8 +15,8 @@ pub struct LayerReport {
     pub name: String,
     /// Kind of operator.
     pub kind: &'static str,
-    /// Largest calibrated magnitude, in real units.
-    pub calibrated: f64,
+    /// Largest calibrated magnitude, in real units; `None` for a part of a value.
+    pub calibrated: Option<f64>,
     /// Largest magnitude that is proved to fit, in real units.
     pub proved: f64,
     /// Fractional bits of the value.
@@ -27,8 +27,9 @@ pub struct LayerReport {
     pub weight_frac: Option<i32>,
     /// Bits of the largest weight's magnitude.
     pub weight_bits: Option<u32>,
-    /// Root mean square difference from the float value, relative to the float value's, on calibration images.
-    pub error: f64,
+    /// Root mean square difference from the float value, relative to the float value's, on calibration images; `None`
+    /// for a part of a value.
+    pub error: Option<f64>,
 }
 
 /// What quantisation did.
@@ -46,12 +47,13 @@ pub struct Report {
     pub label_agreement: Option<f64>,
 }
 
-/// Measures a quantised network on the images kept by calibration. `sources` names the float node of each value.
+/// Measures a quantised network on the images kept by calibration. `sources` names the float node of each value, `None` where it is a
+/// part of one.
 pub(super) fn report(
     model: &FloatModel,
     quantised: &Model,
     calibration: &Calibration,
-    sources: &[NodeId],
+    sources: &[Option<NodeId>],
 ) -> Result<Report, QuantiseError> {
     let manifest = &quantised.manifest;
     let mut sums = vec![[0.0_f64; 2]; sources.len()];
@@ -65,6 +67,7 @@ pub(super) fn report(
         for ((sum, integer), (edge, &source)) in
             sums.iter_mut().zip(&integers).zip(manifest.edges.iter().zip(sources))
         {
+            let Some(source) = source else { continue };
             for (&integer, &float) in integer.iter().zip(&floats[source]) {
                 sum[0] += (edge.to_real(integer) - f64::from(float)).powi(2);
                 sum[1] += f64::from(float).powi(2);
@@ -80,13 +83,13 @@ pub(super) fn report(
     let layers = nodes.map(|(id, node)| LayerReport {
         name: node.name.clone(),
         kind: node.op.kind(),
-        calibrated: calibration.nodes[sources[id]].max_abs,
+        calibrated: sources[id].map(|source| calibration.nodes[source].max_abs),
         proved: manifest.edges[id].to_real(manifest.edges[id].bound as i64),
         frac: manifest.edges[id].frac,
         bits: u64::BITS - manifest.edges[id].bound.leading_zeros(),
         weight_frac: manifest.layers.get(&id).map(|layer| layer.weight_frac),
         weight_bits: manifest.layers.get(&id).map(|layer| layer.weight_bits),
-        error: (sums[id][0] / sums[id][1].max(1e-12)).sqrt(),
+        error: sources[id].map(|_| (sums[id][0] / sums[id][1].max(1e-12)).sqrt()),
     });
     Ok(Report {
         share_bits: manifest.share_bits,
@@ -116,8 +119,9 @@ impl fmt::Display for Report {
             let LayerReport { name, kind, calibrated, proved, frac, bits, error, .. } = layer;
             writeln!(
                 f,
-                "{name:width$}  {kind:14} {calibrated:>10.4} {proved:>10.4} {frac:>5} {bits:>5} {weights} {:>7.2}%",
-                100.0 * error
+                "{name:width$}  {kind:14} {:>10} {proved:>10.4} {frac:>5} {bits:>5} {weights} {:>8}",
+                calibrated.map_or_else(String::new, |calibrated| format!("{calibrated:.4}")),
+                error.map_or_else(String::new, |error| format!("{:.2}%", 100.0 * error)),
             )?;
         }
         match self.label_agreement {

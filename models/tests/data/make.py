@@ -114,6 +114,20 @@ def chain_1d():
     return net.model(x, [1, 1, "length"], list("ncw")), (1, 1, 11)
 
 
+def activations_2d():
+    """A leaky ReLU, PReLUs with one slope and with one per channel, a product and a difference of two values."""
+    net = Net(2)
+    x = net.add("LeakyRelu", [net.conv("image", "a", 2, 4, pads=[1] * 4)], "a.leaky", alpha=0.1)
+    y = net.conv(x, "b", 4, 4, pads=[1] * 4)
+    y = net.add("PRelu", [y, net.weight("one", np.float32([[[0.25]]]))], "b.prelu")
+    z = net.conv(y, "c", 4, 4, pads=[1] * 4)
+    slopes = np.float32([0.3, 0.0, -0.2, 1.5]).reshape(4, 1, 1)
+    z = net.add("PRelu", [z, net.weight("each", slopes)], "c.prelu")
+    x = net.add("Sub", [net.add("Mul", [y, z], "product"), x], "difference")
+    x = net.conv(x, "score", 4, 3, kernel=1)
+    return net.model(x, [1, 2, 7, 6], list("nchw")), (1, 2, 7, 6)
+
+
 def refused():
     """Nothing here runs blindly."""
     net = Net(2)
@@ -121,26 +135,33 @@ def refused():
     x = net.conv("image", "first", 2, 4, pads=[1] * 4)
     ones = net.weight("ones", np.ones(4, np.float32))
     x = net.add("InstanceNormalization", [x, ones, ones], "norm")
-    x = net.add("LeakyRelu", [x], "leaky")
-    x = net.add("PRelu", [x, net.weight("slope", np.float32([[[0.1]]]))], "prelu")
+    x = net.add("Elu", [x], "elu")
     x = net.add("AveragePool", [x], "pool", kernel_shape=[3, 3], pads=[1] * 4)
     x = net.add("Resize", [x, "", net.weight("twice", np.float32([1, 1, 2, 2]))], "resize", mode="nearest")
     x = net.conv(x, "score", 4, 2, kernel=1)
     return net.model(x, [1, 2, 4, 4], list("nchw")), None
 
 
+def write(make):
+    model, shape = make()
+    path = HERE / f"{make.__name__}.onnx"
+    onnx.save(model, path)
+    if shape is not None:
+        image = RANDOM.normal(size=shape).astype(np.float32)
+        save(path.with_suffix(".safetensors"), reference(path, image))
+
+
 def main():
     for make in (unet_2d, odd_3d, chain_1d, refused):
-        model, shape = make()
-        path = HERE / f"{make.__name__}.onnx"
-        onnx.save(model, path)
-        if shape is not None:
-            image = RANDOM.normal(size=shape).astype(np.float32)
-            save(path.with_suffix(".safetensors"), reference(path, image))
+        write(make)
     model, shape = unet_2d()
+    (HERE / "sidecar.data").unlink(missing_ok=True)
     onnx.save(model, HERE / "sidecar.onnx", save_as_external_data=True, location="sidecar.data", size_threshold=0)
     image = RANDOM.normal(size=shape).astype(np.float32)
     save(HERE / "sidecar.safetensors", reference(HERE / "sidecar.onnx", image))
+    # New networks come last, so that the files of the others stay as they are.
+    for make in (activations_2d,):
+        write(make)
 
 
 if __name__ == "__main__":

@@ -87,8 +87,18 @@ fn reorder(
                 }
                 joined
             }
-            Op::Add if inputs.iter().any(|input| *input != inputs[0]) => {
-                return Err(refuse(graph, id, "it adds channels in secret order to channels in plain order"));
+            Op::Quadratic => {
+                let layer = weights.get_mut(&id).ok_or_else(|| refuse(graph, id, "it has no weights"))?;
+                layer.weights = layer.weights.select(Axis(0), inputs[0]);
+                layer.bias = layer.bias.select(Axis(0), inputs[0]);
+                inputs[0].clone()
+            }
+            Op::Add | Op::Mul if inputs.iter().any(|input| *input != inputs[0]) => {
+                return Err(refuse(
+                    graph,
+                    id,
+                    "it joins channels in secret order with channels in plain order",
+                ));
             }
             Op::ArgMax if *inputs[0] != (0..inputs[0].len()).collect::<Vec<_>>() => {
                 return Err(refuse(graph, id, "it reads the first layer's channels, whose order is secret"));

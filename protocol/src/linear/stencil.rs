@@ -395,13 +395,7 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn random_layer(op: &Op, input: Shape, output: Shape, prg: &mut Prg) -> LayerWeights {
-        let (window, pair) = match *op {
-            Op::Conv { window, .. } => (window, [output.channels, input.channels]),
-            Op::ConvTranspose { window, .. } => (window, [input.channels, output.channels]),
-            _ => unreachable!("a linear layer"),
-        };
-        let [d, h, w] = window.kernel;
-        let dims = IxDyn(&[pair[0], pair[1], d, h, w]);
+        let dims = IxDyn(&op.weight_shape(input.channels).expect("a layer with weights"));
         let weights = ArrayD::from_shape_simple_fn(dims, || (prg.next_u64() % 255) as i32 - 127);
         let bias = Array1::from_shape_simple_fn(output.channels, || (prg.next_u64() % 2001) as i64 - 1000);
         LayerWeights { weights, bias }

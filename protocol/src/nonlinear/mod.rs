@@ -1,12 +1,16 @@
 //! Layers that are not linear: by garbled circuits, by oblivious transfer, by Beaver pairs.
 
+pub mod beaver;
 pub mod garbled;
 mod planes;
 pub mod product;
+pub mod product_ot;
+pub mod quadratic;
 mod rectify;
 pub mod relu;
 pub mod sign;
-pub mod square;
+mod slots;
+
 pub mod square_ot;
 pub mod tournament;
 pub mod truncation;
