@@ -7,13 +7,15 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use ntt::mac::{PairSums, PairTiles, WeightTiles, multiply_accumulate};
-use ntt::simd::{Isa, Kernel, LANES, Lanes};
+use ntt::simd::{Group, Isa, Kernel, LANES, Lanes};
 use ntt::{CyclicNtt, Ring, Slots, ntt_primes};
 use prg::{Prg, Seed};
 use std::hint::black_box;
-use std::time::Instant;
 
 const N: usize = 4096;
+
+/// Tiles, inputs and outputs of the multiply-accumulate: all larger than any cache.
+const SHAPES: [(usize, usize, usize); 4] = [(8, 64, 64), (16, 32, 32), (8, 64, 8), (1, 64, 16)];
 
 fn random(p: u64, len: usize) -> Vec<u64> {
     let mut x = vec![0; len];
@@ -89,7 +91,7 @@ fn multiply(c: &mut Criterion) {
     let mut group = c.benchmark_group("multiply-accumulate");
     group.sample_size(10);
     for isa in Isa::available() {
-        for (tiles, inputs, outputs) in [(16, 32, 32), (8, 64, 8), (1, 64, 16)] {
+        for (tiles, inputs, outputs) in SHAPES {
             let mut block = Block::new(isa, tiles, inputs, outputs);
             group.throughput(Throughput::Elements(products(tiles, inputs, outputs)));
             let shape = format!("{tiles}x{inputs}x{outputs}");
@@ -118,14 +120,42 @@ impl Kernel for Peak {
     }
 }
 
-/// Best of several repetitions, in seconds per call.
+/// Reads a buffer and adds up its words.
+struct Stream<'a>(&'a [Group]);
+
+impl Kernel for Stream<'_> {
+    type Output = u64;
+    #[inline(always)]
+    fn run<L: Lanes>(self) -> u64 {
+        let mut sums = [L::splat(0); 8];
+        for groups in self.0.as_chunks::<8>().0 {
+            for (sum, group) in sums.iter_mut().zip(groups) {
+                *sum = sum.add(L::load(&group.0));
+            }
+        }
+        let mut out = [0; LANES];
+        sums.into_iter().reduce(L::add).unwrap().store(&mut out);
+        out[0]
+    }
+}
+
+/// Bytes that a multiply-accumulate moves at least: operands in, sums in and out.
+fn traffic(tiles: usize, inputs: usize, outputs: usize) -> f64 {
+    (2 * 8 * N * (2 * tiles * inputs + inputs * outputs + 4 * tiles * outputs)) as f64
+}
+
+/// Best of several repetitions, in CPU seconds per call: others may use the machine too.
 fn time(mut f: impl FnMut()) -> f64 {
-    let once = |f: &mut dyn FnMut()| {
-        let start = Instant::now();
-        (0..20).for_each(|_| f());
-        start.elapsed().as_secs_f64() / 20.0
-    };
-    (0..10).map(|_| once(&mut f)).fold(f64::MAX, f64::min)
+    let mut best = f64::MAX;
+    for _ in 0..8 {
+        let (start, mut calls) = (meter::process_seconds(), 0.0);
+        while calls == 0.0 || meter::process_seconds() - start < 0.02 {
+            f();
+            calls += 1.0;
+        }
+        best = best.min((meter::process_seconds() - start) / calls);
+    }
+    best
 }
 
 fn roofline() {
@@ -162,12 +192,26 @@ fn roofline() {
     );
     line("product", time(|| ring.mul_assign(&mut x, &y)), 10.0 * groups, 3.0 * bytes);
     line("wide sum", time(|| ring.add_wide_assign(&mut x, &y, &y)), 8.0 * groups, 4.0 * bytes);
-    for (tiles, inputs, outputs) in [(16, 32, 32), (8, 64, 8), (1, 64, 16)] {
-        let mut block = Block::new(isa, tiles, inputs, outputs);
-        let count = products(tiles, inputs, outputs) as f64;
-        let seconds = time(|| block.run());
-        let name = format!("sums {tiles}×{inputs}×{outputs}, {:.4} ns/product", seconds * 1e9 / count);
-        line(&name, seconds, 2.0 * count / LANES as f64, 0.0);
+    let large = vec![Group::default(); 4 << 20];
+    let per_far_byte = time(|| _ = black_box(isa.run(Stream(&large)))) / (64 * large.len()) as f64;
+    drop(large);
+    println!("from memory {:.1} GB/s", 1e-9 / per_far_byte);
+    for isa in Isa::available().into_iter().rev() {
+        for (tiles, inputs, outputs) in SHAPES {
+            let mut block = Block::new(isa, tiles, inputs, outputs);
+            let count = products(tiles, inputs, outputs) as f64;
+            let seconds = time(|| block.run());
+            let name = format!("{} {tiles}×{inputs}×{outputs}", isa.name());
+            let (madds, far) =
+                (2.0 * count / LANES as f64 * per_madd, traffic(tiles, inputs, outputs) * per_far_byte);
+            println!(
+                "{name:<32} {:>8.4} ns per product; multiply-adds alone {:.4} ({:.0} %), memory alone {:.4}",
+                seconds * 1e9 / count,
+                madds * 1e9 / count,
+                100.0 * madds.max(far) / seconds,
+                far * 1e9 / count
+            );
+        }
     }
 }
 

@@ -1,13 +1,16 @@
-//! Eight 64-bit lanes behind one trait, so that each kernel is written once and runs portably or with AVX-512.
+//! Eight 64-bit lanes behind one trait, so that each kernel is written once and runs portably, with AVX2 or with AVX-512.
 //!
 //! A [`Kernel`] is a struct of operands whose `run` is generic over [`Lanes`]. [`Isa::run`] instantiates it for the
 //! instruction set of the machine. The AVX-512 lanes need the extensions F, DQ, IFMA (52-bit multiply-add) and
-//! VPOPCNTDQ; the portable lanes compute bit for bit the same.
+//! VPOPCNTDQ; all lanes compute bit for bit the same.
 //!
 //! All operations are free of secret-dependent branches and addresses.
 
 use std::sync::OnceLock;
 
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "vector instructions")]
+mod avx2;
 #[cfg(target_arch = "x86_64")]
 #[expect(unsafe_code, reason = "vector instructions")]
 mod avx512;
@@ -69,15 +72,24 @@ pub trait Lanes: Copy {
     /// The sum as (low, high) with value low + 2^52·high.
     fn split(sum: Self::Sum) -> (Self, Self);
 
-    /// sums\[o\]\[k\] = Σ_i x\[i\]\[k\]·w\[i\]\[o\] with all sums in registers: `P`·`O` = 8 is meant.
+    /// Brings groups that are read soon closer, if the instruction set can.
+    #[inline(always)]
+    fn ask_for(_group: &Group) {}
+
+    /// sums\[o\]\[k\] = Σ_i x\[i\]\[k\]·w\[i\]\[o\] with all sums in registers: `P`·`O` = 8 is meant. Meanwhile it
+    /// asks for what comes next.
     #[inline(always)]
     fn sum_products<const P: usize, const O: usize>(
         x: &[[Group; P]],
         w: &[[Group; O]],
+        ahead: [&[Group]; 2],
     ) -> [[Self::Sum; P]; O] {
+        let per_step = (ahead[0].len() + ahead[1].len()).div_ceil(x.len());
+        let mut ahead = ahead[0].iter().chain(ahead[1]);
         let mut sums = [[Self::sum(); P]; O];
         for (x, w) in x.chunks(CARRY_EVERY).zip(w.chunks(CARRY_EVERY)) {
             for (x, w) in x.iter().zip(w) {
+                ahead.by_ref().take(per_step).for_each(Self::ask_for);
                 let x: [Self; P] = core::array::from_fn(|k| Self::load(&x[k].0));
                 for o in 0..O {
                     let w = Self::load(&w[o].0);
@@ -108,7 +120,9 @@ pub struct Isa(Level);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Level {
     Portable,
-    /// Constructed only after detection.
+    /// Constructed only after detection, as is the next.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
     #[cfg(target_arch = "x86_64")]
     Avx512,
 }
@@ -117,29 +131,42 @@ impl Isa {
     /// Plain Rust, available everywhere.
     pub const PORTABLE: Self = Self(Level::Portable);
 
-    /// The fastest instruction set of this machine.
+    /// The fastest instruction set of this machine that [`prg::cpu::level`] allows.
     pub fn detect() -> Self {
         static BEST: OnceLock<Isa> = OnceLock::new();
         *BEST.get_or_init(|| {
-            #[cfg(target_arch = "x86_64")]
-            if avx512::available() {
-                return Self(Level::Avx512);
-            }
-            Self::PORTABLE
+            let allowed = prg::cpu::level();
+            Self::available().into_iter().rev().find(|isa| isa.level() <= allowed).unwrap_or(Self::PORTABLE)
         })
     }
 
     /// Every instruction set of this machine, slowest first, for tests and benchmarks.
     pub fn available() -> Vec<Self> {
-        let mut all = vec![Self::PORTABLE, Self::detect()];
-        all.dedup();
+        let mut all = vec![Self::PORTABLE];
+        #[cfg(target_arch = "x86_64")]
+        {
+            all.extend(avx2::available().then_some(Self(Level::Avx2)));
+            all.extend(avx512::available().then_some(Self(Level::Avx512)));
+        }
         all
+    }
+
+    fn level(self) -> prg::cpu::Level {
+        match self.0 {
+            Level::Portable => prg::cpu::Level::Portable,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => prg::cpu::Level::Avx2,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => prg::cpu::Level::Avx512,
+        }
     }
 
     /// A short name for reports.
     pub fn name(self) -> &'static str {
         match self.0 {
             Level::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => "avx512-ifma",
         }
@@ -151,6 +178,9 @@ impl Isa {
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self.0 {
             Level::Portable => kernel.run::<portable::Portable>(),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `Level::Avx2` exists only if `avx2::available` found the extension.
+            Level::Avx2 => unsafe { avx2::run(kernel) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Level::Avx512` exists only if `avx512::available` found the extensions.
             Level::Avx512 => unsafe { avx512::run(kernel) },
@@ -204,8 +234,8 @@ mod tests {
 
     #[test]
     fn every_instruction_set_computes_the_same() {
-        if Isa::available().len() == 1 {
-            println!("skipped: this machine has no AVX-512 IFMA, only the portable lanes were run");
+        if Isa::available().len() < 3 {
+            println!("skipped: this machine has no AVX-512 IFMA, or not even AVX2; {:?}", Isa::available());
         }
         let mut prg = Prg::new(&Seed::from_bytes([2; 16]));
         for round in 0..50 {

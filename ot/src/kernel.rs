@@ -46,10 +46,10 @@ pub(crate) enum Kernel {
 }
 
 impl Kernel {
-    /// The fastest one of this machine.
+    /// The fastest one of this machine that [`prg::cpu::level`] allows.
     pub(crate) fn best() -> Self {
         #[cfg(target_arch = "x86_64")]
-        if avx512::available() {
+        if prg::cpu::level() == prg::cpu::Level::Avx512 && avx512::available() {
             return Self::Avx512;
         }
         Self::Portable

@@ -5,6 +5,8 @@
 //! `aes` crate, which picks VAES, AES-NI or a constant-time portable implementation at run time.
 #![forbid(unsafe_code)]
 
+pub mod cpu;
+
 use aes::Aes128;
 use aes::cipher::{Array, BlockCipherEncrypt, KeyInit};
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -118,16 +120,13 @@ impl Prg {
 
     /// Exactly one batch of the stream into `out`.
     fn blocks(&mut self, out: &mut [u8]) {
-        let mut blocks = [Array([0u8; 16]); BATCH];
+        let blocks = out.as_chunks_mut::<16>().0;
         for (i, block) in blocks.iter_mut().enumerate() {
-            block[..8].copy_from_slice(&(self.counter + i as u64).to_le_bytes());
-            block[8..].copy_from_slice(&self.nonce.to_le_bytes());
+            let counter = u128::from(self.counter + i as u64);
+            *block = (counter | u128::from(self.nonce) << 64).to_le_bytes();
         }
         self.counter += BATCH as u64;
-        self.cipher.encrypt_blocks(&mut blocks);
-        for (bytes, block) in out.chunks_exact_mut(16).zip(&blocks) {
-            bytes.copy_from_slice(block);
-        }
+        self.cipher.encrypt_blocks(Array::cast_slice_from_core_mut(blocks));
     }
 
     /// The next 64 bits.
@@ -139,15 +138,8 @@ impl Prg {
 
     /// Fills `out` with uniform 64-bit words.
     pub fn fill_u64(&mut self, out: &mut [u64]) {
-        let mut bytes = [0u8; 16 * BATCH];
-        for chunk in out.chunks_mut(2 * BATCH) {
-            let bytes = &mut bytes[..8 * chunk.len()];
-            self.fill(bytes);
-            for (word, bytes) in chunk.iter_mut().zip(bytes.as_chunks::<8>().0) {
-                *word = u64::from_le_bytes(*bytes);
-            }
-        }
-        bytes.zeroize();
+        self.fill(bytemuck::cast_slice_mut(out));
+        out.iter_mut().for_each(|word| *word = u64::from_le(*word));
     }
 
     /// Fills `out` with values uniform in `0..bound`, by masking and rejection (never `%`).
@@ -158,10 +150,21 @@ impl Prg {
         assert!(bound > 0, "the range 0..0 is empty");
         let mask = u64::MAX.checked_shr((bound - 1).leading_zeros()).unwrap_or(0);
         self.fill_u64(out);
-        for value in out.iter_mut() {
-            *value &= mask;
-            while *value >= bound {
-                *value = self.next_u64() & mask;
+        // Most values are taken as they are: look at many at once whether any is not.
+        for values in out.chunks_mut(64) {
+            let mut below = !0;
+            for value in values.iter_mut() {
+                *value &= mask;
+                below &= value.wrapping_sub(bound);
+            }
+            // A difference's top bit says that a value is below the bound, as long as both are below 2^63.
+            if mask >> 63 == 0 && below >> 63 == 1 {
+                continue;
+            }
+            for value in values {
+                while *value >= bound {
+                    *value = self.next_u64() & mask;
+                }
             }
         }
     }

@@ -111,9 +111,18 @@ pub enum Isa {
 }
 
 impl Isa {
-    /// The fastest that this machine has.
+    /// The fastest that this machine has and [`prg::cpu::level`] allows.
     pub fn detect() -> Self {
-        Self::available().last().copied().unwrap_or(Self::Portable)
+        let allowed = prg::cpu::level();
+        Self::available().into_iter().rev().find(|isa| isa.level() <= allowed).unwrap_or(Self::Portable)
+    }
+
+    fn level(self) -> prg::cpu::Level {
+        match self {
+            Self::Portable => prg::cpu::Level::Portable,
+            Self::Aes => prg::cpu::Level::Avx2,
+            Self::Vaes => prg::cpu::Level::Avx512,
+        }
     }
 
     /// All that this machine has, the fastest last.

@@ -3,7 +3,7 @@
 //! The type is private to [`super`], which hands it only to [`run`], and `run` requires the extensions. That is the
 //! safety argument of every block below.
 
-use super::{Kernel, LANES, Lanes, MASK52};
+use super::{Group, Kernel, LANES, Lanes, MASK52};
 use core::arch::x86_64::*;
 
 /// Whether the machine has the extensions that [`run`] needs.
@@ -105,6 +105,12 @@ impl Lanes for Avx512 {
     #[inline(always)]
     fn carry((low, high): Self::Sum) -> Self::Sum {
         (low.and(Self::splat(MASK52)), high.add(low.shr(52)))
+    }
+    /// To the second-level cache: the first is full of what is read now.
+    #[inline(always)]
+    fn ask_for(group: &Group) {
+        // SAFETY: as above; a hint, which touches nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>((&raw const *group).cast()) }
     }
     #[inline(always)]
     fn split(sum: Self::Sum) -> (Self, Self) {

@@ -104,6 +104,7 @@ impl Lanes for Portable {
     fn sum_products<const P: usize, const O: usize>(
         x: &[[Group; P]],
         w: &[[Group; O]],
+        _ahead: [&[Group]; 2],
     ) -> [[Self::Sum; P]; O] {
         let mut sums = [[Self::sum(); P]; O];
         for (o, sums) in sums.iter_mut().enumerate() {
