@@ -1,43 +1,66 @@
-//! Draws loss and accuracy per epoch of the servers and their twins side by side.
+//! Draws loss and accuracy per epoch of the servers and their twins side by side, and a data owner's cost against the
+//! number of images.
 //!
-//! `cargo run --release -p threeparty --example curves -- out.svg log…`: logs of `party` and of the example `twins`; several
-//! logs of one kind (seeds) are averaged.
+//! `cargo run --release -p threeparty --example curves -- out.svg log…`: logs of `party`, of the example `twins`, and of
+//! `client train`; several logs of one kind (seeds) are averaged, and one thin line per seed shows the spread.
 
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// Series name → epoch → values of all seeds.
+/// Series name → epoch (or number of images) → values of all seeds.
 type Series = BTreeMap<String, BTreeMap<u64, Vec<f64>>>;
 
-const COLOURS: [(&str, &str); 3] = [("float", "#888888"), ("integer", "#1f77b4"), ("servers", "#d62728")];
+const COLOURS: [(&str, &str); 5] = [
+    ("float", "#888888"),
+    ("integer", "#1f77b4"),
+    ("servers", "#d62728"),
+    ("sharing, sending", "#d62728"),
+    ("reading pictures", "#888888"),
+];
+const TITLES: [&str; 5] = [
+    "loss, training images",
+    "loss, test images",
+    "accuracy, training images",
+    "accuracy, test images",
+    "a data owner's CPU seconds by number of images",
+];
 const SIZE: (f64, f64) = (420.0, 260.0);
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let out = args.next().ok_or("usage: curves out.svg log…")?;
-    let mut series: [Series; 4] = Default::default();
+    let mut series: [Series; TITLES.len()] = Default::default();
     for file in args {
         for line in std::fs::read_to_string(&file)?.lines() {
             let json = line.find('{').map_or("", |start| &line[start..]);
             read(&serde_json::from_str(json).unwrap_or_default(), &mut series);
         }
     }
-    let titles =
-        ["loss, training images", "loss, test images", "accuracy, training images", "accuracy, test images"];
-    let mut svg = String::from(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"880\" height=\"600\" font-family=\"sans-serif\" font-size=\"12\">\n\
-         <rect width=\"880\" height=\"600\" fill=\"white\"/>\n",
+    let shown: Vec<_> = TITLES.iter().zip(&series).filter(|(_, series)| !series.is_empty()).collect();
+    let height = 20 + 290 * shown.len().div_ceil(2);
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"880\" height=\"{height}\" font-family=\"sans-serif\" font-size=\"12\">\n\
+         <rect width=\"880\" height=\"{height}\" fill=\"white\"/>\n",
     );
-    for (i, (title, series)) in titles.iter().zip(&series).enumerate() {
+    for (i, (title, series)) in shown.into_iter().enumerate() {
         panel(&mut svg, title, series, (20.0 + 430.0 * (i % 2) as f64, 20.0 + 290.0 * (i / 2) as f64))?;
     }
     svg += "</svg>\n";
     Ok(std::fs::write(out, svg)?)
 }
 
-/// Takes up one line of a log, if it tells of an epoch.
-fn read(line: &Value, series: &mut [Series; 4]) {
+/// Takes up one line of a log, if it tells of an epoch or of a contribution.
+fn read(line: &Value, series: &mut [Series; TITLES.len()]) {
+    if let Some(images) = line["images"].as_u64() {
+        for (name, key) in
+            [("sharing, sending", "cpu_seconds_sharing"), ("reading pictures", "cpu_seconds_reading")]
+        {
+            if let Some(seconds) = line[key].as_f64() {
+                series[4].entry(name.into()).or_default().entry(images).or_default().push(seconds);
+            }
+        }
+    }
     let Some(epoch) = line["epoch"].as_u64() else { return };
     let name = line["twin"].as_str().unwrap_or("servers");
     for (i, (metric, set)) in
@@ -51,10 +74,11 @@ fn read(line: &Value, series: &mut [Series; 4]) {
 
 /// One diagram with its upper left corner at `corner`.
 fn panel(svg: &mut String, title: &str, series: &Series, corner: (f64, f64)) -> std::fmt::Result {
-    let means = |points: &BTreeMap<u64, Vec<f64>>| -> Vec<(f64, f64)> {
-        points.iter().map(|(&epoch, v)| (epoch as f64, v.iter().sum::<f64>() / v.len() as f64)).collect()
-    };
-    let all: Vec<(f64, f64)> = series.values().flat_map(means).collect();
+    let all: Vec<(f64, f64)> = series
+        .values()
+        .flatten()
+        .flat_map(|(&x, values)| values.iter().map(move |&value| (x as f64, value)))
+        .collect();
     let bounds = |f: fn(&(f64, f64)) -> f64| {
         all.iter().map(f).fold((f64::MAX, f64::MIN), |(low, high), v| (low.min(v), high.max(v)))
     };
@@ -76,15 +100,22 @@ fn panel(svg: &mut String, title: &str, series: &Series, corner: (f64, f64)) -> 
     }
     for (i, (name, colour)) in COLOURS.iter().enumerate() {
         let Some(points) = series.get(*name) else { continue };
-        let path: Vec<String> =
-            means(points).into_iter().map(place).map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
-        writeln!(
-            svg,
-            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>",
-            path.join(" ")
-        )?;
-        let (x, y) = (left + width - 60.0, top + height / 2.0 + 16.0 * i as f64);
-        writeln!(svg, "<text x=\"{x}\" y=\"{y}\" fill=\"{colour}\">{name}</text>")?;
+        let mut line = |width: &str, value: &dyn Fn(&[f64]) -> Option<f64>| {
+            let points = points.iter().filter_map(|(&x, values)| Some((x as f64, value(values)?)));
+            let path: Vec<String> = points.map(place).map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
+            let path = path.join(" ");
+            writeln!(
+                svg,
+                "<polyline points=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"{width}\"/>"
+            )
+        };
+        let seeds = points.values().map(Vec::len).max().unwrap_or(0);
+        if seeds > 1 {
+            (0..seeds).try_for_each(|seed| line("0.5", &|values| values.get(seed).copied()))?;
+        }
+        line("2", &|values| Some(values.iter().sum::<f64>() / values.len() as f64))?;
+        let (x, y) = (left + width - 8.0, top + height / 2.0 + 16.0 * i as f64);
+        writeln!(svg, "<text x=\"{x}\" y=\"{y}\" text-anchor=\"end\" fill=\"{colour}\">{name}</text>")?;
     }
     Ok(())
 }

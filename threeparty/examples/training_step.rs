@@ -7,14 +7,14 @@ use models::Shape;
 use prg::{Prg, Seed};
 use std::time::Instant;
 use threeparty::machine::cpu_seconds;
-use threeparty::train::{Learner, Network, Optimiser, Recipe, Samples, to_fixed};
+use threeparty::train::{Batch, Learner, Network, Optimiser, Recipe, Samples, to_fixed};
 use threeparty::{Error, local};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let steps: usize = std::env::args().nth(1).map_or(Ok(1), |arg| arg.parse())?;
     let network = Network::paper(Shape { channels: 1, dims: [1, 32, 32] }, 10);
     let optimiser = Optimiser::Sgd { rate: 0.05, momentum: 0.9 };
-    let recipe = Recipe { optimiser, batch: 32, epochs: 1, seed: [1; 16] };
+    let recipe = Recipe::new(optimiser, 32, 1, [1; 16]);
     let mut prg = Prg::new(&Seed::from_bytes([1; 16]));
     let mut pixels = vec![0; 32 * 32 * 32];
     prg.fill_below(&mut pixels, 1 << 16);
@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let weights = network.initial_weights(&Seed::from_bytes([2; 16]))?;
     let weights: Vec<u64> = weights.iter().map(|&w| to_fixed(w)).collect();
     let shared = [&weights, &pixels, &one_hot].map(|values| local::deal(values, &Seed::from_os()));
-    let batch: Vec<usize> = (0..32).collect();
+    let batch = Batch::plain(&(0..32).collect::<Vec<_>>());
     let (wall, cpu) = (Instant::now(), cpu_seconds().unwrap_or(f64::NAN));
     let traffic = local::run(|party| {
         let [weights, images, labels] = &shared.each_ref().map(|shares| shares[party.id()].clone());

@@ -1,8 +1,9 @@
 //! A training job in the clear: the float twin and the integer twin, beside which the servers' curves are drawn.
 //!
-//! `cargo run --release -p threeparty --example twins -- job.json table.csv images/ [float|integer|both]`, with the job and
-//! the pictures of a training run with one data owner. Prints one JSON line per epoch, as `party` does; for
-//! the float twin also the area under the ROC curve of the test images where there are two classes.
+//! `cargo run --release -p threeparty --example twins -- job.json table.csv images/ [float|integer|both|weights.json]`, with
+//! the job and the pictures of a training run with one data owner. Prints one JSON line per epoch, as `party` does;
+//! for the float twin also the area under the ROC curve (AUC) of the test images where there are two classes. Given a
+//! file of weights that the servers trained, prints what they achieve on the test images.
 
 use prg::Seed;
 use serde_json::json;
@@ -12,7 +13,7 @@ use threeparty::clear::Clear;
 use threeparty::client::Labelled;
 use threeparty::data::Table;
 use threeparty::job::{Job, Task, Training};
-use threeparty::train::{FloatLearner, Learner, Samples, epoch_order, to_fixed};
+use threeparty::train::{FloatLearner, Learner, Metrics, Samples, epoch_batches, roc_area, to_fixed};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -28,6 +29,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (train, test) =
         (table.images("train", owner.train, input)?, table.images("test", owner.test, input)?);
     let which = which.first().map_or("both", String::as_str);
+    if which.ends_with(".json") {
+        let weights: Vec<f32> = serde_json::from_slice(&std::fs::read(which)?)?;
+        if weights.len() != training.network.parameters()? {
+            return Err(format!("{which} holds the weights of another network").into());
+        }
+        let trained = FloatLearner::new(training.network, training.recipe, weights)?;
+        let (metrics, auc) = on_test(&trained, &test);
+        println!("{}", json!({ "weights": which, "test": metrics, "auc": auc }));
+        return Ok(());
+    }
     if which != "integer" {
         float(&training, &train, &test)?;
     }
@@ -42,17 +53,21 @@ fn float(training: &Training, train: &Labelled, test: &Labelled) -> Result<(), B
     let weights = weights.into_iter().map(|w| w as f32).collect();
     let mut learner = FloatLearner::new(training.network.clone(), training.recipe.clone(), weights)?;
     for epoch in 0..training.recipe.epochs {
-        let batches = epoch_order(&training.recipe, train.labels.len(), epoch);
+        let batches = epoch_batches(&training.recipe, training.network.input, train.labels.len(), epoch);
         batches.iter().for_each(|batch| learner.step(&train.images, &train.labels, batch));
-        let [on_train, on_test] = [train, test].map(|set| learner.evaluate(&set.images, &set.labels));
-        let margins: Vec<f32> = learner.scores(&test.images).iter().map(|row| row[1] - row[0]).collect();
-        let auc = area(&margins, &test.labels);
+        let on_train = learner.evaluate(&train.images, &train.labels);
+        let (on_test, auc) = on_test(&learner, test);
         println!(
             "{}",
             json!({ "twin": "float", "epoch": epoch + 1, "train": on_train, "test": on_test, "auc": auc })
         );
     }
     Ok(())
+}
+
+fn on_test(learner: &FloatLearner, test: &Labelled) -> (Metrics, f64) {
+    let margins: Vec<f32> = learner.scores(&test.images).iter().map(|row| row[1] - row[0]).collect();
+    (learner.evaluate(&test.images, &test.labels), roc_area(&margins, &test.labels))
 }
 
 fn integer(training: &Training, train: &Labelled, test: &Labelled) -> Result<(), Box<dyn std::error::Error>> {
@@ -67,7 +82,7 @@ fn integer(training: &Training, train: &Labelled, test: &Labelled) -> Result<(),
     let mut learner = Learner::<Clear>::new(training.network.clone(), training.recipe.clone(), weights)?;
     let images = train.labels.len() / classes;
     for epoch in 0..training.recipe.epochs {
-        for batch in epoch_order(&training.recipe, images, epoch) {
+        for batch in epoch_batches(&training.recipe, training.network.input, images, epoch) {
             sure(learner.step(&mut clear, &train, &batch));
         }
         let [on_train, on_test] = [&train, &test].map(|set| sure(learner.evaluate(&mut clear, set)));
@@ -81,20 +96,4 @@ fn sure<T>(result: Result<T, Infallible>) -> T {
         Ok(value) => value,
         Err(never) => match never {},
     }
-}
-
-/// The probability that a picture of class 1 scores higher than one of class 0; ties count half.
-fn area(scores: &[f32], labels: &[usize]) -> f64 {
-    let mut order: Vec<usize> = (0..scores.len()).collect();
-    order.sort_by(|&a, &b| scores[a].total_cmp(&scores[b]));
-    let (mut ranks, mut start) = (0.0, 0);
-    while start < order.len() {
-        let ties = order[start..].iter().take_while(|&&i| scores[i] == scores[order[start]]).count();
-        let rank = start as f64 + (ties as f64 + 1.0) / 2.0;
-        ranks += rank * order[start..start + ties].iter().filter(|&&i| labels[i] == 1).count() as f64;
-        start += ties;
-    }
-    let positive = labels.iter().filter(|&&label| label == 1).count() as f64;
-    let negative = labels.len() as f64 - positive;
-    (ranks - positive * (positive + 1.0) / 2.0) / (positive * negative)
 }

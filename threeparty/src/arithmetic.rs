@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::party::Party;
 use crate::pool::{MaxPool, Route};
 use crate::share::{Bits, Shares};
+use channels::Traffic;
 
 /// A vector of secrets or of plain integers, modulo 2^64, with its local operations.
 pub trait Vector: Clone {
@@ -46,6 +47,11 @@ pub trait Arithmetic: Sized {
     type Route;
     /// What can fail.
     type Error;
+
+    /// What this party sent and received so far; nothing in the clear.
+    fn traffic(&mut self) -> Traffic {
+        Traffic::default()
+    }
 
     /// x + c.
     fn add_public(&self, x: &Self::Vector, constant: u64) -> Self::Vector;
@@ -158,6 +164,10 @@ impl Arithmetic for Party {
     type Mask = Bits;
     type Route = Route;
     type Error = Error;
+
+    fn traffic(&mut self) -> Traffic {
+        Party::traffic(self)
+    }
 
     fn add_public(&self, x: &Shares<u64>, constant: u64) -> Shares<u64> {
         Party::add_public(self, x, constant)

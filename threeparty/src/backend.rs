@@ -5,8 +5,9 @@
 //! the input's shares), `bob_to_alice` the labels' shares that go to the client; rounds are those among the servers.
 
 use crate::bits::unslice;
+use crate::cost::Spent;
 use crate::error::Error;
-use crate::infer::{Spent, infer, model_elements, predict, ring_bits};
+use crate::infer::{infer, model_elements, predict, ring_bits};
 use crate::local;
 use crate::ring::Ring;
 use crate::share::Bits;
@@ -122,8 +123,8 @@ pub(crate) fn record(manifest: &Manifest, spent: &[Vec<Spent>; 3]) -> RunRecord 
                 kind: nodes[id].op.kind().into(),
                 strategy: "replicated".into(),
                 shape: [nodes[id].shape.channels, depth, height, width],
-                seconds: spent.iter().map(|layers| layers[id].time.as_secs_f64()).fold(0.0, f64::max),
-                bytes_alice_to_bob: spent.iter().map(|layers| layers[id].sent).sum(),
+                seconds: spent.iter().map(|layers| layers[id].seconds).fold(0.0, f64::max),
+                bytes_alice_to_bob: spent.iter().map(|layers| layers[id].bytes_sent).sum(),
                 rounds: spent[0][id].rounds,
                 predicted_bytes_alice_to_bob: predicted[id].bytes,
                 ..LayerRecord::default()

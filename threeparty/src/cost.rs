@@ -12,8 +12,11 @@
 //! | ReLU, maximum of two | sign + select | 2 + ⌈log₂(k−1)⌉ |
 
 use crate::share::words;
+use channels::Traffic;
+use serde::Serialize;
 use std::iter::Sum;
-use std::ops::Add;
+use std::ops::{Add, AddAssign};
+use std::time::Instant;
 
 /// Bytes of all parties, and rounds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,6 +25,32 @@ pub struct Cost {
     pub bytes: u64,
     /// Rounds.
     pub rounds: u64,
+}
+
+/// What a layer took at one party.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Spent {
+    /// Wall-clock time in seconds.
+    pub seconds: f64,
+    /// Bytes sent to the other two.
+    pub bytes_sent: u64,
+    /// Rounds.
+    pub rounds: u64,
+}
+
+impl Spent {
+    /// What was spent since `start` with this traffic.
+    pub(crate) fn since(start: Instant, traffic: Traffic) -> Self {
+        Self { seconds: start.elapsed().as_secs_f64(), bytes_sent: traffic.sent, rounds: traffic.rounds }
+    }
+}
+
+impl AddAssign for Spent {
+    fn add_assign(&mut self, other: Self) {
+        self.seconds += other.seconds;
+        self.bytes_sent += other.bytes_sent;
+        self.rounds += other.rounds;
+    }
 }
 
 impl Add for Cost {

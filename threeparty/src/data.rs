@@ -1,11 +1,18 @@
 //! Labelled pictures from a table and a folder, for training and classification.
 //!
-//! A pixel becomes (value/255 − 0.7)·4: about zero mean and unit deviation for stained tissue. The constants are public
-//! and the same for all owners, so that nobody's statistics leak.
+//! A grey value v in 0..1 becomes (v − 0.7)·4; a colour is projected onto three directions ([`DIRECTIONS`]). Both give
+//! about zero mean and unit deviation for tissue stained with haematoxylin and eosin, whose red, green and blue are so
+//! correlated that training on them as they are takes several times as many steps. The constants are public and the
+//! same for all owners, so that nobody's statistics leak.
 
 use crate::client::Labelled;
 use models::Shape;
 use std::path::{Path, PathBuf};
+
+/// Per direction in colour space: weights of red, green and blue in 0..1, what is taken off, and the gain. Roughly the
+/// principal axes of stained tissue: brightness, red against green and blue, blue against green.
+const DIRECTIONS: [([f32; 3], f32, f32); 3] =
+    [([0.47, 0.72, 0.51], 1.16, 3.5), ([0.88, -0.36, -0.31], 0.255, 13.5), ([0.04, -0.6, 0.8], 0.247, 40.0)];
 
 /// A table of pictures.
 pub struct Table {
@@ -80,6 +87,11 @@ impl Table {
         Ok(Self { folder: folder.into(), rows: lines.map(row).collect::<Result<_, _>>()? })
     }
 
+    /// Pictures of a split.
+    pub fn count(&self, split: &str) -> usize {
+        self.rows.iter().filter(|row| row.split == split).count()
+    }
+
     /// `count` pictures of a split, evenly spread over the table, at the network's resolution.
     pub fn images(&self, split: &str, count: usize, shape: Shape) -> Result<Labelled, DataError> {
         let rows: Vec<&Row> = self.rows.iter().filter(|row| row.split == split).collect();
@@ -104,9 +116,20 @@ impl Table {
             true => picture,
             false => picture.resize_exact(width as u32, height as u32, filter),
         };
-        let bytes =
-            if shape.channels == 1 { picture.to_luma8().into_raw() } else { picture.to_rgb8().into_raw() };
-        let value = |i: usize| (f32::from(bytes[i]) / 255.0 - 0.7) * 4.0;
-        Ok((0..shape.channels).flat_map(|c| (c..bytes.len()).step_by(shape.channels).map(value)).collect())
+        if shape.channels == 1 {
+            return Ok(picture.to_luma8().into_raw().into_iter().map(|v| (unit(v) - 0.7) * 4.0).collect());
+        }
+        let bytes = picture.to_rgb8().into_raw();
+        let (pixels, _) = bytes.as_chunks::<3>();
+        let along = |(weights, offset, gain): ([f32; 3], f32, f32)| {
+            let project =
+                move |pixel: &[u8; 3]| pixel.iter().zip(weights).map(|(&v, w)| unit(v) * w).sum::<f32>();
+            pixels.iter().map(move |pixel| (project(pixel) - offset) * gain)
+        };
+        Ok(DIRECTIONS.into_iter().flat_map(along).collect())
     }
+}
+
+fn unit(value: u8) -> f32 {
+    f32::from(value) / 255.0
 }

@@ -15,7 +15,7 @@
 //! Cost: [`predict`] gives bytes and rounds per layer, exactly.
 
 use crate::conv::{Conv, ConvTranspose};
-use crate::cost::{self, Cost};
+use crate::cost::{self, Cost, Spent};
 use crate::error::Error;
 use crate::party::Party;
 use crate::pool::{MaxPool, coordinates, voxel};
@@ -23,23 +23,12 @@ use crate::ring::Ring;
 use crate::share::{Bits, Shares};
 use models::{LayerWeights, Manifest, Model, Node, NodeId, Op, Shape, Window};
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 const FLOAT: &str = "a manifest's graph is one of integers";
 
 /// Shares of weights and bias of every layer that has some.
 pub type WeightShares<R> = BTreeMap<NodeId, [Shares<R>; 2]>;
-
-/// What a layer took at one party.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Spent {
-    /// Wall-clock time.
-    pub time: Duration,
-    /// Bytes sent to the other two.
-    pub sent: u64,
-    /// Rounds.
-    pub rounds: u64,
-}
 
 /// Bits of the ring that a network's ranges need: 32 or 64.
 pub fn ring_bits(manifest: &Manifest) -> u32 {
@@ -94,8 +83,7 @@ pub fn infer<R: Ring>(
         };
         values.push(Some(value));
         schedule.dead_after(id).for_each(|dead| values[dead] = None);
-        let used = party.traffic() - before;
-        spent.push(Spent { time: start.elapsed(), sent: used.sent, rounds: used.rounds });
+        spent.push(Spent::since(start, party.traffic() - before));
     }
     match values.pop().flatten() {
         Some(Value::Labels(labels)) => Ok((labels, spent)),

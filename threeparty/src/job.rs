@@ -47,6 +47,15 @@ pub struct Training {
     pub weights_to: Option<String>,
 }
 
+impl Training {
+    /// What must be the same for a training to go on from a checkpoint: all but its length and who gets the weights.
+    pub fn progress_digest(&self) -> [u8; 32] {
+        let recipe = Recipe { epochs: 0, ..self.recipe.clone() };
+        let same = Self { recipe, weights_to: None, ..self.clone() };
+        *blake3::hash(&serde_json::to_vec(&same).unwrap_or_default()).as_bytes()
+    }
+}
+
 /// A data owner of a training run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -112,6 +121,11 @@ impl Job {
                 if training.recipe.batch == 0 || images < training.recipe.batch {
                     return Err(JobError::Nonsense("a training run needs at least one full batch"));
                 }
+                if !(training.recipe.decay > 0.0 && training.recipe.decay <= 1.0) {
+                    return Err(JobError::Nonsense(
+                        "recipe.decay, the factor on the rate, lies above 0 and up to 1",
+                    ));
+                }
             }
             Task::Classify(classification) => {
                 classification.network.parameters()?;
@@ -130,7 +144,7 @@ impl Job {
         Ok(job)
     }
 
-    /// What all participants must agree on.
+    /// What all participants of a session must agree on.
     pub fn digest(&self) -> [u8; 32] {
         *blake3::hash(&serde_json::to_vec(self).unwrap_or_default()).as_bytes()
     }

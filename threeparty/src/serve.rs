@@ -1,8 +1,9 @@
 //! What a server does for a job once it is connected to its neighbours and to all clients.
 
 use crate::arithmetic::Vector;
+use crate::cost::Spent;
 use crate::error::Error;
-use crate::infer::{Spent, infer, ring_bits};
+use crate::infer::{infer, ring_bits};
 use crate::job::{Classification, Job, Segmentation, Task, Training, weight_counts};
 use crate::machine;
 use crate::party::{Link, Party};
@@ -10,7 +11,7 @@ use crate::ring::Ring;
 use crate::share::Shares;
 use crate::sharing::{receive_shares, reveal_bits_to, reveal_to};
 use crate::train::checkpoint::{self, Checkpoint, CheckpointError};
-use crate::train::{Learner, Metrics, NetworkError, Samples, epoch_order, to_fixed};
+use crate::train::{Learner, Metrics, NetworkError, Samples, StepCosts, epoch_batches, to_fixed};
 use channels::{ChannelError, Traffic};
 use prg::Seed;
 use std::collections::BTreeMap;
@@ -52,6 +53,8 @@ pub enum Event {
         steps: usize,
         /// Traffic of the steps alone.
         traffic: Traffic,
+        /// What the steps took layer by layer.
+        costs: StepCosts,
     },
     /// An image is labelled; what every layer took.
     Image(Vec<Spent>),
@@ -103,7 +106,7 @@ pub fn serve(
 ) -> Result<(), ServeError> {
     let mut server = Server { party, clients, report };
     match &job.task {
-        Task::Train(training) => server.train(training, &job.digest(), checkpoints),
+        Task::Train(training) => server.train(training, &training.progress_digest(), checkpoints),
         Task::Classify(work) => server.classify(work),
         Task::Segment(work) if ring_bits(&work.manifest) == 32 => server.segment::<u32>(work),
         Task::Segment(work) => server.segment::<u64>(work),
@@ -156,10 +159,10 @@ impl Server<'_> {
         let images: usize = job.owners.iter().map(|owner| owner.train).sum();
         for epoch in done..job.recipe.epochs {
             let (start, cpu, before) = (Instant::now(), machine::cpu_seconds(), self.party.traffic());
-            let batches = epoch_order(&job.recipe, images, epoch);
+            let batches = epoch_batches(&job.recipe, job.network.input, images, epoch);
             batches.iter().try_for_each(|batch| learner.step(self.party, &samples, batch))?;
             let (time, traffic) = (start.elapsed(), self.party.traffic() - before);
-            let cpu = spent_since(cpu);
+            let (cpu, costs) = (spent_since(cpu), learner.take_costs());
             let on_train = learner.evaluate(self.party, &samples)?;
             let on_test = match Vector::is_empty(&held_out.labels) {
                 true => None,
@@ -168,7 +171,7 @@ impl Server<'_> {
             self.keep(&learner, epoch + 1, digest, checkpoints)?;
             let steps = batches.len();
             let (epoch, train, test) = (epoch + 1, on_train, on_test);
-            (self.report)(Event::Epoch { epoch, train, test, time, cpu, steps, traffic });
+            (self.report)(Event::Epoch { epoch, train, test, time, cpu, steps, traffic, costs });
         }
         if let Some(name) = &job.weights_to {
             self.with_client(name, |client| reveal_to(client, learner.weights()))?;

@@ -107,11 +107,11 @@ fn two_owners_train_resume_and_classify() {
     };
     place.job("job.json", training(4));
     let checkpoints = place.path("ckpt");
-    let run = |more: &[&str]| {
-        let servers: Vec<Child> = (0..3).map(|id| place.party(id, "job.json", more)).collect();
+    let run = |job: &str, more: &[&str]| {
+        let servers: Vec<Child> = (0..3).map(|id| place.party(id, job, more)).collect();
         let bring = ["--table", "table.csv", "--images", "."];
-        let owners = ["ann", "bea"].map(|name| place.client("job.json", name, "train", &bring));
-        let model = place.client("job.json", "model", "take-weights", &["--weights", "weights.json"]);
+        let owners = ["ann", "bea"].map(|name| place.client(job, name, "train", &bring));
+        let model = place.client(job, "model", "take-weights", &["--weights", "weights.json"]);
         owners
             .into_iter()
             .chain([model])
@@ -119,14 +119,22 @@ fn two_owners_train_resume_and_classify() {
         servers.into_iter().map(|server| succeeded(server.wait_with_output().unwrap())).collect::<Vec<_>>()
     };
     let kept = checkpoints.to_str().unwrap();
-    run(&["--checkpoints", kept]);
+    run("job.json", &["--checkpoints", kept]);
     let last = |record: &Value| record["events"].as_array().unwrap().last().unwrap().clone();
     let accuracy = last(&place.record(0))["test"]["accuracy"].as_f64().unwrap();
     assert!(accuracy > 0.9, "{accuracy}");
     // As if one server had stopped before it wrote its last checkpoint: all go back to the third epoch.
     fs::remove_file(checkpoints.join("party-1-epoch-4.ckpt")).unwrap();
-    let told = run(&["--checkpoints", kept, "--resume"]);
+    place.job("longer.json", training(5));
+    let told = run("longer.json", &["--checkpoints", kept, "--resume"]);
     assert!(told.iter().all(|told| told.contains("\"epochs_done\":3")), "{told:?}");
+    assert!(told.iter().all(|told| told.contains("\"epoch\":5")), "{told:?}");
+    let costs = &last(&place.record(0))["costs"];
+    let conv = &costs["layers"][0];
+    assert!(
+        conv["forward"]["bytes_sent"].as_u64() > Some(0) && conv["layer"]["conv"]["channels"] == 4,
+        "{costs}"
+    );
 
     place.job(
         "classify.json",

@@ -117,8 +117,20 @@ fn main() -> anyhow::Result<()> {
             take_weights(&job, &mut servers, &weights)
         }
         Command::BringWeights { me, weights } => {
+            let job = me.job()?;
+            let Task::Classify(work) = &job.task else { bail!("the job is no classification") };
+            let text = fs::read(&weights).with_context(|| format!("reading {}", weights.display()))?;
+            let values: Vec<f64> =
+                serde_json::from_slice(&text).with_context(|| format!("reading {}", weights.display()))?;
+            let wanted = work.network.parameters()?;
+            ensure!(
+                values.len() == wanted,
+                "{} holds {} weights; the job's network has {wanted}",
+                weights.display(),
+                values.len()
+            );
             let (_, mut servers) = me.connect()?;
-            Ok(servers.bring_weights(&serde_json::from_slice::<Vec<f64>>(&fs::read(weights)?)?)?)
+            Ok(servers.bring_weights(&values)?)
         }
         Command::Classify { me, table, images } => classify(&me, &table, &images),
         Command::BringModel { me, model } => {
@@ -130,10 +142,14 @@ fn main() -> anyhow::Result<()> {
 }
 
 impl Me {
-    fn connect(&self) -> anyhow::Result<(Job, Servers)> {
+    fn job(&self) -> anyhow::Result<Job> {
         let text =
             fs::read_to_string(&self.job).with_context(|| format!("reading {}", self.job.display()))?;
-        let job = Job::parse(&text)?;
+        Job::parse(&text).with_context(|| format!("reading {}", self.job.display()))
+    }
+
+    fn connect(&self) -> anyhow::Result<(Job, Servers)> {
+        let job = self.job()?;
         let identity = Identity::load(self.keys.join(&self.name).with_extension("key"))?;
         let trusted = Trusted::load(&self.keys)?;
         // Servers are silent towards a client for as long as they compute.
@@ -182,7 +198,10 @@ fn train(me: &Me, table: &Path, images: &Path, weights: Option<&Path>) -> anyhow
 fn take_weights(job: &Job, servers: &mut Servers, file: &Path) -> anyhow::Result<()> {
     let Task::Train(training) = &job.task else { bail!("the job is no training run") };
     let weights = servers.take_weights(training.network.parameters()?)?;
-    Ok(fs::write(file, serde_json::to_vec(&weights)?)?)
+    let draft = file.with_extension("tmp");
+    fs::write(&draft, serde_json::to_vec(&weights)?)
+        .and_then(|()| fs::rename(&draft, file))
+        .with_context(|| format!("writing {}", file.display()))
 }
 
 fn classify(me: &Me, table: &Path, images: &Path) -> anyhow::Result<()> {

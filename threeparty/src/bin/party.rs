@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use threeparty::connect::{join, server_name};
-use threeparty::job::Job;
+use threeparty::job::{Job, Task};
 use threeparty::serve::{Checkpoints, Event, serve};
+use threeparty::train::StepCosts;
 use threeparty::{Party, machine};
 
 /// One of three servers that compute on shares.
@@ -66,15 +67,29 @@ fn main() -> anyhow::Result<()> {
     let start = Instant::now();
     let mut events = Vec::new();
     let outcome = serve(&mut party, &job, &mut clients, &checkpoints, &mut |event| {
-        let line = describe(&event);
+        let full = describe(&event, &job);
+        let mut line = full.clone();
+        line.as_object_mut().map(|line| line.remove("costs"));
         println!("party {id}: {line}");
-        events.push(line);
+        events.push(full);
     });
     let record = record(id, &job, &mut party, start, &args.profile.unwrap_or("real".into()), events);
     if let Some(file) = args.json {
         std::fs::write(file, serde_json::to_string_pretty(&record)?)?;
     }
     Ok(outcome?)
+}
+
+/// What the steps of an epoch took, by layer and direction.
+fn step_costs(costs: &StepCosts, job: &Job) -> Value {
+    let Task::Train(training) = &job.task else { return Value::Null };
+    let layers = training.network.layers.iter().zip(&costs.layers).map(
+        |(layer, [forward, backward])| json!({ "layer": layer, "forward": forward, "backward": backward }),
+    );
+    json!({
+        "layers": layers.collect::<Vec<_>>(),
+        "loss": costs.loss, "weight_gradients": costs.gradients, "update": costs.update,
+    })
 }
 
 /// What a server's own record can know: its traffic, time and memory, and what was revealed.
@@ -108,20 +123,17 @@ fn record(
     })
 }
 
-fn describe(event: &Event) -> Value {
+/// What goes into the record; costs by layer do not go to the terminal.
+fn describe(event: &Event, job: &Job) -> Value {
     match event {
         Event::InputsComplete => json!({ "event": "inputs complete" }),
         Event::Resumed(epoch) => json!({ "event": "resumed", "epochs_done": epoch }),
-        Event::Epoch { epoch, train, test, time, cpu, steps, traffic } => json!({
+        Event::Epoch { epoch, train, test, time, cpu, steps, traffic, costs } => json!({
             "event": "epoch", "epoch": epoch, "train": train, "test": test, "steps": steps,
             "seconds": time.as_secs_f64(), "cpu_seconds": cpu, "bytes_sent": traffic.sent, "rounds": traffic.rounds,
+            "costs": step_costs(costs, job),
         }),
-        Event::Image(spent) => json!({
-            "event": "image",
-            "layers": spent.iter().map(|layer| json!({
-                "seconds": layer.time.as_secs_f64(), "bytes_sent": layer.sent, "rounds": layer.rounds,
-            })).collect::<Vec<_>>(),
-        }),
+        Event::Image(spent) => json!({ "event": "image", "costs": spent }),
         Event::Measured { values, time, cpu, traffic } => json!({
             "event": "relu", "values": values, "seconds": time.as_secs_f64(), "cpu_seconds": cpu,
             "bytes_sent": traffic.sent, "rounds": traffic.rounds,

@@ -1,6 +1,6 @@
 //! Checkpoints: each server's shares after an epoch, in a file of its own.
 //!
-//! Layout: `three-party-ckpt`, job digest (32), server, epoch, step, number of vectors, their length (u64 each, little-endian), for each
+//! Layout: `three-party-ckpt`, digest of what must stay the same (32, `Training::progress_digest`), server, epoch, step, number of vectors, their length (u64 each, little-endian), for each
 //! vector the own and the next component, BLAKE3 of all that. One file tells nothing; two servers' files tell everything.
 //! After a resume all keys are fresh: keys live in a session only and never in a file.
 
@@ -78,7 +78,7 @@ impl Checkpoint {
             .map_err(|source| CheckpointError::File { path, source })
     }
 
-    /// Reads a server's checkpoint of this job.
+    /// Reads a server's checkpoint of this training.
     pub fn load(folder: &Path, server: usize, epoch: u64, job: &[u8; 32]) -> Result<Self, CheckpointError> {
         let path = path(folder, server, epoch);
         let bytes = fs::read(&path).map_err(|source| CheckpointError::File { path: path.clone(), source })?;
@@ -92,7 +92,7 @@ fn parse(bytes: &[u8], server: u64, epoch: u64, job: &[u8; 32]) -> Result<Checkp
         return Err("it is damaged");
     }
     if content[..16] != *MAGIC || content[16..48] != *job {
-        return Err("it belongs to another job");
+        return Err("it belongs to a training with another network, recipe or owners");
     }
     let mut numbers = content[48..HEADER].as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes));
     let [of_server, of_epoch, step, parts, len] = std::array::from_fn(|_| numbers.next().unwrap_or(0));

@@ -1,7 +1,8 @@
 //! The float twin: the same network, initial weights, batches and optimisers in `f32`.
 
+use super::metrics::Metrics;
 use super::network::{Network, NetworkError, Plan, Stage};
-use super::recipe::{BETA, Metrics, Optimiser, Recipe, adam_rate};
+use super::recipe::{BETA, Batch, Optimiser, Recipe, adam_rate};
 
 /// A network in training, in floating point.
 pub struct FloatLearner {
@@ -33,20 +34,19 @@ impl FloatLearner {
         &self.weights
     }
 
-    /// One step on the images with these numbers; `images` are `[image, channel, voxel]`.
-    pub fn step(&mut self, images: &[f32], labels: &[usize], batch: &[usize]) {
-        let len = self.network.input.len();
-        let x = batch.iter().flat_map(|i| &images[i * len..][..len]).copied().collect();
+    /// One step on a batch of `images`, which are `[image, channel, voxel]`.
+    pub fn step(&mut self, images: &[f32], labels: &[usize], batch: &Batch) {
+        let x = batch.values(self.network.input).into_iter().map(|i| images[i]).collect();
         let (scores, traces) = forward(&self.plan, &self.weights, x);
         let mut gradient = scores;
-        for (row, &i) in gradient.chunks_mut(self.plan.classes).zip(batch) {
+        for (row, &i) in gradient.chunks_mut(self.plan.classes).zip(&batch.images) {
             softmax(row);
             row[labels[i]] -= 1.0;
-            row.iter_mut().for_each(|g| *g /= batch.len() as f32);
+            row.iter_mut().for_each(|g| *g /= batch.images.len() as f32);
         }
         let gradients = self.backward(traces, gradient);
         self.step += 1;
-        self.update(&gradients);
+        self.update(&gradients, batch.rate);
     }
 
     fn backward(&self, traces: Vec<Trace>, mut gradient: Vec<f32>) -> Vec<f32> {
@@ -76,19 +76,19 @@ impl FloatLearner {
         gradients
     }
 
-    fn update(&mut self, gradients: &[f32]) {
+    fn update(&mut self, gradients: &[f32], factor: f64) {
         let [first, second] = &mut self.moments;
         let step = self.step;
         for (((w, &g), m), v) in self.weights.iter_mut().zip(gradients).zip(first).zip(second) {
             match self.recipe.optimiser {
                 Optimiser::Sgd { rate, momentum } => {
                     *m = momentum as f32 * *m + g;
-                    *w -= rate as f32 * *m;
+                    *w -= (factor * rate) as f32 * *m;
                 }
                 Optimiser::Adam { rate } => {
                     *m += (1.0 - BETA[0] as f32) * (g - *m);
                     *v += (1.0 - BETA[1] as f32) * (g * g - *v);
-                    *w -= adam_rate(rate, step) as f32 * *m / (*v + 2f32.powi(-20)).sqrt();
+                    *w -= (factor * adam_rate(rate, step)) as f32 * *m / (*v + 2f32.powi(-20)).sqrt();
                 }
             }
         }

@@ -1,13 +1,16 @@
 //! Training over fixed-point arithmetic: the servers and the integer twin run this code.
 
+use super::metrics::Metrics;
 use super::network::{Network, NetworkError, Plan, Stage};
-use super::recipe::{Metrics, Optimiser, Recipe, adam_rate, fixed_rate};
+use super::recipe::{Batch, Optimiser, Recipe, adam_rate, fixed_rate};
 use super::{COMPARED_BITS, FRAC, GRADIENT_FRAC};
 use crate::arithmetic::{Arithmetic, Vector};
+use crate::cost::Spent;
 use crate::error::Error;
 use crate::functions::Functions;
 use crate::party::Party;
 use crate::share::{Bits, Shares};
+use std::time::Instant;
 
 /// Images with their labels, held in whatever form the arithmetic works on.
 #[derive(Clone)]
@@ -27,6 +30,20 @@ pub struct Learner<A: Arithmetic> {
     /// SGD: velocities. Adam: first moments, then second moments with [`MOMENT_FRAC`] fractional bits.
     state: Vec<A::Vector>,
     step: u64,
+    costs: StepCosts,
+}
+
+/// What the steps of a training took at one party, by layer.
+#[derive(Clone, Debug, Default)]
+pub struct StepCosts {
+    /// Per layer of the network, forward and backward. The first layer passes nothing back.
+    pub layers: Vec<[Spent; 2]>,
+    /// Softmax and the scores' gradient.
+    pub loss: Spent,
+    /// The gradients of all layers' weights, which travel in one message.
+    pub gradients: Spent,
+    /// The optimiser.
+    pub update: Spent,
 }
 
 /// Fractional bits of Adam's second moments.
@@ -49,7 +66,16 @@ impl<A: Arithmetic> Learner<A> {
         let plan = network.plan(recipe.batch)?;
         let moments = if matches!(recipe.optimiser, Optimiser::Adam { .. }) { 2 } else { 1 };
         let state = vec![A::Vector::zeros(weights.len()); moments];
-        Ok(Self { network, recipe, plan, weights, state, step: 0 })
+        let mut learner =
+            Self { network, recipe, plan, weights, state, step: 0, costs: StepCosts::default() };
+        learner.take_costs();
+        Ok(learner)
+    }
+
+    /// What all steps since the last call took.
+    pub fn take_costs(&mut self) -> StepCosts {
+        let layers = vec![Default::default(); self.plan.stages.len()];
+        std::mem::replace(&mut self.costs, StepCosts { layers, ..StepCosts::default() })
     }
 
     /// The weights.
@@ -75,20 +101,24 @@ impl<A: Arithmetic> Learner<A> {
         self.step = step;
     }
 
-    /// One step on the images with these public numbers.
+    /// One step on a batch.
     ///
     /// # Panics
-    /// If there are not as many as the recipe's batch size.
-    pub fn step(&mut self, a: &mut A, samples: &Samples<A::Vector>, batch: &[usize]) -> Result<(), A::Error> {
-        assert_eq!(batch.len(), self.recipe.batch, "batches of the planned size");
-        let x = pick(&samples.images, batch, self.network.input.len());
-        let y = pick(&samples.labels, batch, self.plan.classes);
-        let (scores, traces) = forward(a, &self.plan, &self.weights, x)?;
-        let softmax = a.softmax(&scores, self.plan.classes, FRAC, COMPARED_BITS)?;
+    /// If it has not as many images as the recipe says.
+    pub fn step(&mut self, a: &mut A, samples: &Samples<A::Vector>, batch: &Batch) -> Result<(), A::Error> {
+        assert_eq!(batch.images.len(), self.recipe.batch, "batches of the planned size");
+        let x = samples.images.gather(&batch.values(self.network.input));
+        let y = pick(&samples.labels, &batch.images, self.plan.classes);
+        let mut costs = std::mem::take(&mut self.costs);
+        let (scores, traces) = forward(a, &self.plan, &self.weights, x, &mut costs.layers)?;
+        let softmax =
+            metered(a, &mut costs.loss, |a| a.softmax(&scores, self.plan.classes, FRAC, COMPARED_BITS))?;
         let gradient = softmax.probabilities.sub(&y.scale(1 << FRAC));
-        let gradients = self.backward(a, traces, gradient)?;
+        let gradients = self.backward(a, traces, gradient, &mut costs)?;
         self.step += 1;
-        self.update(a, &gradients)
+        metered(a, &mut costs.update, |a| self.update(a, &gradients, batch.rate))?;
+        self.costs = costs;
+        Ok(())
     }
 
     /// Gradients of all weights, divided by 2^⌈log₂ batch⌉, [`GRADIENT_FRAC`] fractional bits.
@@ -97,30 +127,37 @@ impl<A: Arithmetic> Learner<A> {
         a: &mut A,
         traces: Vec<Trace<A>>,
         mut gradient: A::Vector,
+        costs: &mut StepCosts,
     ) -> Result<A::Vector, A::Error> {
         let mut layers = Vec::new();
         for (i, (stage, trace)) in self.plan.stages.iter().zip(traces).enumerate().rev() {
+            let spent = &mut costs.layers[i][1];
             match (stage, trace) {
                 (Stage::Linear(conv, weights, _), Trace::Input(x)) => {
                     let passed = match i {
                         0 => A::Vector::zeros(0),
                         _ => {
                             let weights = self.weights.slice(weights.start, weights.len());
-                            a.convolve_back(conv, &gradient, &weights, FRAC)?
+                            metered(a, spent, |a| a.convolve_back(conv, &gradient, &weights, FRAC))?
                         }
                     };
                     layers.push((conv, x, std::mem::replace(&mut gradient, passed)));
                 }
-                (Stage::Pool(pool), Trace::Route(route)) => gradient = a.unpool(pool, &route, &gradient)?,
-                (Stage::Relu, Trace::Mask(mask)) => gradient = a.masked(&mask, &gradient)?,
+                (Stage::Pool(pool), Trace::Route(route)) => {
+                    gradient = metered(a, spent, |a| a.unpool(pool, &route, &gradient))?;
+                }
+                (Stage::Relu, Trace::Mask(mask)) => {
+                    gradient = metered(a, spent, |a| a.masked(&mask, &gradient))?;
+                }
                 _ => unreachable!("the forward pass leaves each stage the trace of its kind"),
             }
         }
         let layers: Vec<_> = layers.iter().rev().map(|(conv, x, g)| (&***conv, x, g)).collect();
-        a.weight_gradients(&layers, FRAC, 2 * FRAC - GRADIENT_FRAC + self.recipe.batch_bits())
+        let shift = 2 * FRAC - GRADIENT_FRAC + self.recipe.batch_bits();
+        metered(a, &mut costs.gradients, |a| a.weight_gradients(&layers, FRAC, shift))
     }
 
-    fn update(&mut self, a: &mut A, gradient: &A::Vector) -> Result<(), A::Error> {
+    fn update(&mut self, a: &mut A, gradient: &A::Vector, factor: f64) -> Result<(), A::Error> {
         let (direction, rate) = match self.recipe.optimiser {
             Optimiser::Sgd { rate, momentum } => {
                 let kept = match momentum {
@@ -132,7 +169,7 @@ impl<A: Arithmetic> Learner<A> {
             }
             Optimiser::Adam { rate } => (self.adam(a, gradient)?, adam_rate(rate, self.step)),
         };
-        let change = a.truncate(&direction.scale(fixed_rate(rate)), 2 * GRADIENT_FRAC - FRAC)?;
+        let change = a.truncate(&direction.scale(fixed_rate(factor * rate)), 2 * GRADIENT_FRAC - FRAC)?;
         self.weights = self.weights.sub(&change);
         Ok(())
     }
@@ -180,7 +217,8 @@ impl<A: Arithmetic> Learner<A> {
                 Some(plan) => plan,
                 None => self.network.plan(batch.len()).unwrap_or_else(|_| unreachable!("planned before")),
             };
-            parts.push(forward(a, &fitting, &self.weights, pick(images, batch, len))?.0);
+            let mut spent = vec![Default::default(); fitting.stages.len()];
+            parts.push(forward(a, &fitting, &self.weights, pick(images, batch, len), &mut spent)?.0);
             plan = Some(fitting);
         }
         Ok(A::Vector::concat(&parts))
@@ -207,21 +245,23 @@ fn forward<A: Arithmetic>(
     plan: &Plan,
     all: &A::Vector,
     mut x: A::Vector,
+    costs: &mut [[Spent; 2]],
 ) -> Result<Forward<A>, A::Error> {
     let mut traces = Vec::new();
-    for stage in &plan.stages {
+    for (stage, [spent, _]) in plan.stages.iter().zip(costs) {
         let (y, trace) = match stage {
             Stage::Linear(conv, weights, bias) => {
                 let weights = all.slice(weights.start, weights.len());
                 let bias = all.slice(bias.start, bias.len()).scale(1 << FRAC);
-                (a.convolve(conv, &x, &weights, &bias, FRAC)?, Trace::Input(x))
+                let y = metered(a, spent, |a| a.convolve(conv, &x, &weights, &bias, FRAC))?;
+                (y, Trace::Input(x))
             }
             Stage::Pool(pool) => {
-                let (y, route) = a.pool(pool, &x, COMPARED_BITS)?;
+                let (y, route) = metered(a, spent, |a| a.pool(pool, &x, COMPARED_BITS))?;
                 (y, Trace::Route(route))
             }
             Stage::Relu => {
-                let (y, mask) = a.rectify(&x, COMPARED_BITS)?;
+                let (y, mask) = metered(a, spent, |a| a.rectify(&x, COMPARED_BITS))?;
                 (y, Trace::Mask(mask))
             }
         };
@@ -229,6 +269,18 @@ fn forward<A: Arithmetic>(
         x = y;
     }
     Ok((x, traces))
+}
+
+/// Does something, and adds what it took to `spent`.
+fn metered<A: Arithmetic, T>(
+    a: &mut A,
+    spent: &mut Spent,
+    work: impl FnOnce(&mut A) -> Result<T, A::Error>,
+) -> Result<T, A::Error> {
+    let (start, before) = (Instant::now(), a.traffic());
+    let done = work(a)?;
+    *spent += Spent::since(start, a.traffic() - before);
+    Ok(done)
 }
 
 /// The rows with these numbers, each of `len` values.

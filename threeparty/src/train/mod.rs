@@ -17,13 +17,15 @@
 pub mod checkpoint;
 mod float;
 mod learner;
+mod metrics;
 mod network;
 mod recipe;
 
 pub use float::FloatLearner;
-pub use learner::{Learner, Samples};
+pub use learner::{Learner, Samples, StepCosts};
+pub use metrics::{Metrics, roc_area};
 pub use network::{Layer, Network, NetworkError};
-pub use recipe::{Metrics, Optimiser, Recipe, epoch_order};
+pub use recipe::{Batch, Optimiser, Recipe, epoch_batches};
 
 /// Fractional bits of activations and weights.
 pub const FRAC: u32 = 16;

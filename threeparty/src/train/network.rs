@@ -11,12 +11,15 @@ use std::ops::Range;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Layer {
-    /// Convolution with stride 1 that keeps the extents.
+    /// Convolution that keeps the extents, or divides them by its stride and rounds up.
     Conv {
         /// Output channels.
         channels: usize,
         /// Taps along every axis that has more than one voxel; odd.
         kernel: usize,
+        /// Step along every axis that has more than one voxel; 1 where a job says nothing.
+        #[serde(default = "one", skip_serializing_if = "is_one")]
+        stride: usize,
     },
     /// Max pooling by two along every axis that has more than one voxel.
     MaxPool,
@@ -27,6 +30,14 @@ pub enum Layer {
         /// Number of outputs.
         outputs: usize,
     },
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(stride: &usize) -> bool {
+    *stride == 1
 }
 
 /// A network to train: input shape and layers; the last layer yields a score per class.
@@ -67,7 +78,7 @@ pub(crate) struct Plan {
 impl Network {
     /// The paper's network: four convolutions, three 2×2 poolings (before their ReLUs), one dense layer.
     pub fn paper(input: Shape, classes: usize) -> Self {
-        let conv = |channels| Layer::Conv { channels, kernel: 3 };
+        let conv = |channels| Layer::Conv { channels, kernel: 3, stride: 1 };
         let mut layers = Vec::new();
         [16, 32, 64].iter().for_each(|&c| layers.extend([conv(c), Layer::MaxPool, Layer::Relu]));
         layers.extend([conv(64), Layer::Relu, Layer::Dense { outputs: classes }]);
@@ -122,11 +133,10 @@ impl Network {
                 Ok(Stage::Linear(Box::new(conv), weights, bias))
             };
             stages.push(match layer {
-                Layer::Conv { channels, kernel } if kernel % 2 == 1 && channels > 0 => linear(
-                    Window::dense(along(kernel), along(kernel).map(|taps| taps / 2)),
-                    channels,
-                    &mut shape,
-                )?,
+                Layer::Conv { channels, kernel, stride } if kernel % 2 == 1 && channels * stride > 0 => {
+                    let same = Window::dense(along(kernel), along(kernel).map(|taps| taps / 2));
+                    linear(Window { stride: along(stride), ..same }, channels, &mut shape)?
+                }
                 Layer::Dense { outputs } if outputs > 0 => {
                     linear(Window::dense(shape.dims, [0; 3]), outputs, &mut shape)?
                 }
