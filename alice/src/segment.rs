@@ -44,7 +44,7 @@ fn run(flags: &Segment, job: &Job, connection: Connection) -> Result<(Vec<Array3
     let mut progress = Progress::new(&job.plan, job.prepared.patch_count(), flags.run.quiet);
     let mut alice = Alice::new(connection.into_channel(), Prg::from_os());
     if let Some(path) = &flags.run.audit {
-        alice = alice.with_audit(FileAudit(cli::private_file(path)?));
+        alice = alice.with_audit(FileAudit::new(cli::private_file(path)?, flags.run.audit_also.clone()));
     }
     let (mut labels, mut run) = (Vec::new(), Run::default());
     for input in job.inputs() {

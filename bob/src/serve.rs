@@ -66,7 +66,7 @@ fn attend(connection: Connection, models: &Models, flags: &Serve) -> Result<(), 
 fn converse(connection: Connection, models: &Models, flags: &Serve) -> Result<(), Failure> {
     let mut bob = Bob::new(connection.into_channel(), Prg::from_os());
     if let Some(path) = &flags.run.audit {
-        bob = bob.with_audit(FileAudit(cli::private_file(path)?));
+        bob = bob.with_audit(FileAudit::new(cli::private_file(path)?, flags.run.audit_also.clone()));
     }
     loop {
         let (model, plan) = match session::answer(bob.channel(), models) {

@@ -26,6 +26,9 @@ pub(crate) enum Command {
     Import(Import),
     /// Tell what a run will cost: bytes, rounds, memory
     Plan(Plan),
+    /// Measure networks of chosen shape, with both parties on this machine
+    #[command(subcommand)]
+    Bench(crate::bench::Bench),
     /// Make keys and certificates
     Keygen(Keygen),
     /// Run every backend on one scan: result, cost, and what an adversary sees

@@ -1,16 +1,19 @@
 //! The operator's command: everything around a run.
 //!
 //! `bunet demo` shows the whole of it on one machine, `import` turns a trained network into a bundle, `plan` tells what a
-//! run will cost, `keygen` makes keys, `compare` runs every backend on one scan, `pixel` and `morph` are the
-//! perceptual backends' own commands. Hidden subcommands `alice` and `bob` are those programs, so that the demo can
+//! run will cost, `bench` measures runs of networks of chosen shape, `keygen` makes keys, `compare` runs every backend on
+//! one scan, `pixel` and `morph` are the perceptual backends' own commands. Hidden subcommands `alice` and `bob` are
+//! those programs, so that demo and benchmarks can
 //! start both parties as processes of their own.
 #![forbid(unsafe_code)]
 
 mod args;
 mod backends;
+mod bench;
 mod demo;
 mod import;
 mod keygen;
+mod pair;
 mod plan;
 
 use args::{Args, Command};
@@ -28,6 +31,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     cli::start_log("warn");
     cli::finish(match command {
         Command::Demo(flags) => demo::demo(&flags),
+        Command::Bench(bench) => bench::bench(&bench),
         Command::Import(flags) => import::import(&flags),
         Command::Plan(flags) => plan::plan(&flags),
         Command::Keygen(flags) => keygen::keygen(&flags),

@@ -3,6 +3,7 @@
 use crate::{Failure, Kind};
 use clap::Args;
 use net::{Identity, Options, Profile, Trusted};
+use protocol::ots::Source;
 use protocol::{Config, Operator, Preset};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -36,6 +37,9 @@ pub struct RunFlags {
     /// Shares of the layers that are exact only up to carries; for processes of one owner
     #[arg(long, value_name = "FILE", hide = true)]
     pub audit: Option<PathBuf>,
+    /// Further layers, by number, whose input shares belong into the audit
+    #[arg(long, value_name = "N,…", value_delimiter = ',', requires = "audit", hide = true)]
+    pub audit_also: Vec<usize>,
     /// End with the process that started this one
     #[arg(long, hide = true)]
     pub with_parent: bool,
@@ -51,6 +55,10 @@ pub struct PlanFlags {
     /// Bits of the shares [default: what the network was quantised for]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(16..=40))]
     pub bits: Option<u32>,
+    /// Where oblivious transfers come from: `silent` (few bytes) or `iknp` (16 bytes each, less computing)
+    /// [default: silent]
+    #[arg(long, value_name = "NAME", value_parser = source)]
+    pub ot: Option<Source>,
     /// Another strategy for one operator, e.g. `convolution=ensei`; may be repeated
     #[arg(long, value_name = "OPERATOR=NAME", value_parser = strategy)]
     pub strategy: Vec<(Operator, String)>,
@@ -77,6 +85,7 @@ impl PlanFlags {
         };
         config.preset = self.preset.unwrap_or(config.preset);
         config.bits = self.bits.or(config.bits);
+        config.ot = self.ot.unwrap_or(config.ot);
         config.strategies.extend(self.strategy.iter().cloned());
         config.layers.extend(self.layer.iter().cloned());
         Ok(config)
@@ -133,6 +142,14 @@ fn preset(name: &str) -> Result<Preset, String> {
         .into_iter()
         .find(|preset| preset.name() == name)
         .ok_or_else(|| format!("no such preset; there are: {}", known()))
+}
+
+fn source(name: &str) -> Result<Source, String> {
+    let known = || Source::ALL.map(Source::name).join(", ");
+    Source::ALL
+        .into_iter()
+        .find(|source| source.name() == name)
+        .ok_or_else(|| format!("no such source; there are: {}", known()))
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

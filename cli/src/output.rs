@@ -2,13 +2,14 @@
 
 use crate::Failure;
 use models::record::RunRecord;
+use serde::Serialize;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 /// Writes a record, whole or not at all.
-pub fn write_json(path: &Path, record: &RunRecord) -> Result<(), Failure> {
+pub fn write_json(path: &Path, record: &impl Serialize) -> Result<(), Failure> {
     let failed = |error: io::Error| refused(path, &error);
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new()

@@ -27,7 +27,12 @@ impl Table {
 
     /// Appends a row.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.to_vec());
+        self.push(cells.to_vec());
+    }
+
+    /// Appends a row of as many cells as there are columns.
+    pub fn push(&mut self, cells: Vec<String>) {
+        self.rows.push(cells);
     }
 
     /// Appends a rule.

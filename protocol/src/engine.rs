@@ -1,5 +1,6 @@
 //! Runs a plan: the same layers from both sides.
 
+use crate::audit::Audit;
 use crate::clock::Stopwatch;
 use crate::config::Operator;
 use crate::cost::Exactness;
@@ -10,8 +11,8 @@ use crate::share::Share;
 use crate::strategy::Prepared;
 use channels::Traffic;
 use meter::{Primitive, Spent};
+use models::Op;
 use models::manifest::Model;
-use models::{NodeId, Op};
 use ndarray::{Array3, Array4};
 
 /// A part of a run.
@@ -119,7 +120,7 @@ trait Half {
         prepared: Prepared,
         inputs: &[&Share],
     ) -> Result<Vec<u64>, ProtocolError>;
-    fn audit(&mut self, layer: NodeId, share: &Share) -> Result<(), ProtocolError>;
+    fn audit(&mut self) -> Option<&mut dyn Audit>;
 }
 
 impl Half for &mut Alice {
@@ -151,8 +152,8 @@ impl Half for &mut Alice {
         layer.step.alice(self, prepared, inputs)
     }
 
-    fn audit(&mut self, layer: NodeId, share: &Share) -> Result<(), ProtocolError> {
-        self.audit.as_mut().map_or(Ok(()), |audit| audit.record(layer, share)).map_err(Into::into)
+    fn audit(&mut self) -> Option<&mut dyn Audit> {
+        self.audit.as_deref_mut().map(|audit| audit as &mut dyn Audit)
     }
 }
 
@@ -190,8 +191,8 @@ impl Half for &mut BobWithModel<'_> {
         layer.step.bob(self.bob, prepared, self.model.weights.get(&layer.id), inputs)
     }
 
-    fn audit(&mut self, layer: NodeId, share: &Share) -> Result<(), ProtocolError> {
-        self.bob.audit.as_mut().map_or(Ok(()), |audit| audit.record(layer, share)).map_err(Into::into)
+    fn audit(&mut self) -> Option<&mut dyn Audit> {
+        self.bob.audit.as_deref_mut().map(|audit| audit as &mut dyn Audit)
     }
 }
 
@@ -239,11 +240,11 @@ fn run(
     for (index, (layer, material)) in plan.layers().iter().zip(prepared).enumerate() {
         observer.layer(index, layer);
         let node = graph.node(layer.id);
+        if let Some(input) = shares[node.inputs[0]].as_ref() {
+            record(party.audit(), layer, input).map_err(|error| error.in_layer(&node.name))?;
+        }
         let run = measured(&mut party, |party| {
             let inputs: Vec<&Share> = node.inputs.iter().filter_map(|&id| shares[id].as_ref()).collect();
-            if layer.step.exactness() == Exactness::Carry {
-                party.audit(layer.id, inputs[0])?;
-            }
             party.run(layer, material, &inputs)
         });
         let (values, measure) = run.map_err(|error| error.in_layer(&node.name))?;
@@ -262,6 +263,12 @@ fn run(
     result
         .map(|result| (result, measurements))
         .ok_or_else(|| ProtocolError::Disagreement("the network has no layers".into()))
+}
+
+/// Hands a layer's input to the audit, if there is one that wants it. No part of the run, and not measured.
+fn record(audit: Option<&mut dyn Audit>, layer: &PlannedLayer, input: &Share) -> Result<(), ProtocolError> {
+    let wants = |audit: &&mut dyn Audit| layer.step.exactness() == Exactness::Carry || audit.wants(layer.id);
+    Ok(audit.filter(wants).map_or(Ok(()), |audit| audit.record(layer.id, input))?)
 }
 
 /// Runs `body` and says what it cost; what it queued is handed to the transport.

@@ -28,6 +28,19 @@ pub enum Source {
     Iknp,
 }
 
+impl Source {
+    /// All sources.
+    pub const ALL: [Self; 2] = [Self::Silent, Self::Iknp];
+
+    /// Its name in flags and files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Silent => "silent",
+            Self::Iknp => "iknp",
+        }
+    }
+}
+
 /// A party, as the sender of OTs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sender {

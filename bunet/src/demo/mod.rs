@@ -6,13 +6,14 @@
 
 mod cases;
 mod check;
-mod parties;
 mod report;
 
 use crate::args::Demo;
+use crate::pair::{self, Pair};
 use cases::Case;
 use cli::Failure;
-use std::os::unix::fs::PermissionsExt;
+use protocol::Config;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 pub(crate) use cases::names as case_names;
@@ -27,6 +28,16 @@ struct Stage<'a> {
     overlay: PathBuf,
 }
 
+impl Stage<'_> {
+    /// The two parties on the sample scan.
+    fn pair<'a>(&'a self, flags: &Demo, config: &'a Config) -> Pair<'a> {
+        let mut alice: Vec<OsString> = ["--input", self.case.scan.name].map(Into::into).into();
+        alice.extend(["--reference", self.case.label.name, "--overwrite", "--output"].map(Into::into));
+        alice.extend([self.mask.clone().into(), "--overlay".into(), self.overlay.clone().into()]);
+        Pair { folder: self.folder, config, threads: flags.threads, profile: None, also: &[], alice }
+    }
+}
+
 /// Runs the demo.
 pub(crate) fn demo(flags: &Demo) -> Result<(), Failure> {
     let case = cases::choose(flags.model.as_deref(), flags.volume)?;
@@ -37,15 +48,8 @@ pub(crate) fn demo(flags: &Demo) -> Result<(), Failure> {
     if let Some(path) = &flags.json {
         imaging::check_writable(path, imaging::Overwrite::Replace).map_err(Failure::output)?;
     }
-    let private = std::fs::Permissions::from_mode(0o700);
-    let folder = tempfile::Builder::new().prefix("bunet-demo-").permissions(private).tempdir();
-    let folder = folder.map_err(|error| failed(&std::env::temp_dir(), &error))?;
-    let doomed = folder.path().to_owned();
-    cli::on_stop(move || {
-        // The parties end with this process; what cannot be removed lies in a folder for temporary files.
-        let _ = std::fs::remove_dir_all(&doomed);
-        std::process::exit(cli::Kind::Interrupted as i32);
-    });
+    let folder = pair::folder("bunet-demo-")?;
+    pair::remove_on_stop(folder.path());
 
     let absolute = flags.out.canonicalize().map_err(|error| failed(&flags.out, &error))?;
     let stage = Stage {
@@ -57,7 +61,7 @@ pub(crate) fn demo(flags: &Demo) -> Result<(), Failure> {
     case.unpack(stage.folder).map_err(|error| failed(stage.folder, &error))?;
     check::job(&stage, flags)?; // what cannot run is refused before anything starts
     report::announce(&stage, flags)?;
-    let mut record = parties::run(&stage, flags)?;
+    let mut record = stage.pair(flags, &flags.plan.config()?).run()?;
     let checked = check::check(&stage, flags)?;
     record.command = "bunet demo".into();
     record.profile = "loopback".into();

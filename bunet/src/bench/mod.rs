@@ -1,0 +1,72 @@
+//! `bunet bench`: what networks of chosen shape cost, both parties as two processes over TLS, every voxel checked.
+//!
+//! Weights are random at a trained network's scale. A run counts only if the network is alive ([`alive`]) and the result is
+//! the integer reference's, in every voxel and in every value of the layers that were recorded.
+
+mod alive;
+mod network;
+mod run;
+mod tables;
+
+use clap::{Args, Subcommand};
+use cli::{Failure, PlanFlags};
+use network::Architecture;
+use std::path::PathBuf;
+
+/// What is measured.
+#[derive(Subcommand, Clone, Debug)]
+pub(crate) enum Bench {
+    /// One U-Net with random weights
+    Unet(Box<Unet>),
+}
+
+/// Flags of `bunet bench unet`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Unet {
+    /// The network.
+    #[command(flatten)]
+    architecture: Architecture,
+    /// Strategies.
+    #[command(flatten)]
+    plan: PlanFlags,
+    /// How it is run.
+    #[command(flatten)]
+    conditions: Conditions,
+    /// Write a record of the run, both parties' figures in one
+    #[arg(long, value_name = "FILE.json")]
+    json: Option<PathBuf>,
+}
+
+/// How runs are done.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Conditions {
+    /// Threads of each party [default: one per core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Slow both parties down to a named network (see `bunet plan --help`)
+    #[arg(long, value_name = "NAME", default_value = "loopback", value_parser = cli::profile)]
+    profile: net::Profile,
+    /// How many layers with exact results are compared, too; those that are exact up to carries always are
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    sample_layers: usize,
+}
+
+/// Measures.
+pub(crate) fn bench(what: &Bench) -> Result<(), Failure> {
+    match what {
+        Bench::Unet(flags) => unet(flags),
+    }
+}
+
+fn unet(flags: &Unet) -> Result<(), Failure> {
+    if let Some(path) = &flags.json {
+        imaging::check_writable(path, imaging::Overwrite::Replace).map_err(Failure::output)?;
+    }
+    let config = flags.plan.config()?;
+    let record = run::run(&flags.architecture, &config, &flags.conditions)?;
+    tables::print(&record);
+    if let Some(path) = &flags.json {
+        cli::write_json(path, &record)?;
+    }
+    record.verdict()
+}
