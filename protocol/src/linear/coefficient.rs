@@ -36,6 +36,7 @@ use pahe::{
 };
 use std::ops::Range;
 use std::sync::Arc;
+use zeroize::Zeroizing;
 
 /// Bob keeps transformed weights of at most this many bytes, and groups of ciphertexts of at most [`CIPHERTEXTS`].
 const WEIGHTS: usize = 768 << 20;
@@ -179,7 +180,7 @@ impl CoefficientEngine {
 
     fn receive_replies(&self, decryptor: &Decryptor, rx: &mut Rx) -> Result<Vec<u64>, ProtocolError> {
         let mut out = vec![0; self.layout.stencil().output.len()];
-        let mut values = Vec::new();
+        let mut values = Zeroizing::new(Vec::new());
         for group in self.groups() {
             for block in self.blocks() {
                 let replies = self.replies(&group, &block);
@@ -265,7 +266,7 @@ impl Engine for CoefficientEngine {
         let mut ciphertexts = CiphertextBlock::new(&self.params, self.tiles, polynomials);
         let mut filters = WeightBlock::new(&self.params, self.tiles, polynomials, self.block);
         let mut sums = Accumulators::new(&self.params, self.tiles, self.block);
-        let (mut bytes, mut shares, mut filled) = (Vec::new(), Vec::new(), false);
+        let (mut bytes, mut shares, mut filled) = (Vec::new(), Zeroizing::new(Vec::new()), false);
         bob.channel.stream(|tx, rx| {
             let mut header = [0; UploadStream::HEADER_BYTES];
             rx.recv_into(&mut header)?;

@@ -17,6 +17,7 @@ use models::Op;
 use models::manifest::LayerWeights;
 use ntt::Modulus;
 use stencil::{Lowering, Stencil, StencilWeights};
+use zeroize::Zeroizing;
 
 /// Convolution by coefficient packing. The default.
 pub struct Coefficient;
@@ -146,6 +147,13 @@ struct LinearStep {
     modulus: Modulus,
 }
 
+impl LinearStep {
+    /// The input in the stencil's order, where that is another one.
+    fn arranged(&self, input: &Share) -> Option<Zeroizing<Vec<u64>>> {
+        self.lowering.rearranges().then(|| Zeroizing::new(self.lowering.arrange(&input.values)))
+    }
+}
+
 impl Step for LinearStep {
     fn describe(&self) -> String {
         format!("{:?} {}", self.lowering, self.engine.describe())
@@ -169,7 +177,9 @@ impl Step for LinearStep {
     }
 
     fn alice(&self, alice: &mut Alice, _: Prepared, inputs: &[&Share]) -> Result<Vec<u64>, ProtocolError> {
-        let output = self.engine.alice(alice, &self.lowering.arrange(&inputs[0].values))?;
+        let arranged = self.arranged(inputs[0]);
+        let input = arranged.as_ref().map_or(&inputs[0].values, |arranged| &**arranged);
+        let output = self.engine.alice(alice, input)?;
         Ok(self.lowering.restore(output))
     }
 
@@ -182,8 +192,9 @@ impl Step for LinearStep {
     ) -> Result<Vec<u64>, ProtocolError> {
         let layer = weights.ok_or_else(|| ProtocolError::Disagreement("the layer has no weights".into()))?;
         let stencil_weights = self.lowering.weights(layer);
-        let input = self.lowering.arrange(&inputs[0].values);
-        let mut output = self.lowering.restore(self.engine.bob(bob, &stencil_weights, &input)?);
+        let arranged = self.arranged(inputs[0]);
+        let input = arranged.as_ref().map_or(&inputs[0].values, |arranged| &**arranged);
+        let mut output = self.lowering.restore(self.engine.bob(bob, &stencil_weights, input)?);
         let volume = output.len() / layer.bias.len();
         for (channel, &bias) in output.chunks_exact_mut(volume).zip(&layer.bias) {
             let bias = self.modulus.reduce(bias);

@@ -15,6 +15,7 @@
 
 use models::manifest::LayerWeights;
 use models::{Dims, Op, Shape, Window};
+use zeroize::Zeroizing;
 
 /// y\[o\]\[v\] = Σ_i Σ_t w\[o\]\[i\]\[t\] · x\[i\]\[v + origin + step∘t\] over taps t of the box `kernel`; x is zero outside its grid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -184,6 +185,11 @@ impl Lowering {
         &self.stencil
     }
 
+    /// Whether the stencil reads its input in another order than the layer's.
+    pub fn rearranges(&self) -> bool {
+        matches!(self.kind, Kind::Polyphase | Kind::Interleave)
+    }
+
     /// A share of the layer's input, rearranged to the stencil's input.
     pub fn arrange(&self, values: &[u64]) -> Vec<u64> {
         match self.kind {
@@ -217,6 +223,7 @@ impl Lowering {
         if self.kind != Kind::Phases {
             return values;
         }
+        let values = Zeroizing::new(values);
         (0..self.output.len())
             .map(|index| {
                 let (channel, at) = locate(index, self.output);

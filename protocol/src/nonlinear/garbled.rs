@@ -28,6 +28,7 @@ use gc::{Circuit, Reveal};
 use models::manifest::LayerWeights;
 use models::{Op, Shape};
 use ntt::Modulus;
+use zeroize::Zeroizing;
 
 /// ReLU and truncation in one circuit.
 pub struct GarbledRelu;
@@ -164,7 +165,7 @@ impl<C: Circuit + std::fmt::Debug + Send> Step for Garbled<C> {
     }
 
     fn alice(&self, alice: &mut Alice, _: Prepared, inputs: &[&Share]) -> Result<Vec<u64>, ProtocolError> {
-        let words = self.words.gather(self.input, self.output, &inputs[0].values);
+        let words = Zeroizing::new(self.words.gather(self.input, self.output, &inputs[0].values));
         let words: Vec<&[u64]> = words.iter().map(Vec::as_slice).collect();
         let (ots, channel) = alice.ot()?;
         let n = self.output.len();
@@ -185,7 +186,7 @@ impl<C: Circuit + std::fmt::Debug + Send> Step for Garbled<C> {
         if let Some(modulus) = self.mask {
             modulus.sample(&mut bob.prg, &mut mask);
         }
-        let words = self.words.gather(self.input, self.output, &inputs[0].values);
+        let words = Zeroizing::new(self.words.gather(self.input, self.output, &inputs[0].values));
         let masks = self.mask.map(|_| mask.as_slice());
         let words: Vec<&[u64]> = words.iter().map(Vec::as_slice).chain(masks).collect();
         let (ots, channel) = bob.ot()?;

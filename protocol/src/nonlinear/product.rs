@@ -54,7 +54,7 @@ impl Cross {
     pub fn alice(&self, alice: &mut Alice, a: &[u64]) -> Result<Vec<u64>, ProtocolError> {
         assert_eq!(a.len(), self.n, "one number per product");
         let mut masks = Zeroizing::new(vec![0; self.n]);
-        let mut shares = vec![0; self.n];
+        let mut shares = Zeroizing::new(vec![0; self.n]);
         let (ots, channel) = alice.ot()?;
         channel.stream(|tx, rx| {
             std::thread::scope(|scope| {
@@ -77,8 +77,8 @@ impl Cross {
                 }
             })
         })?;
-        let sum = |(share, mask): (u64, &u64)| low(self.bits, share.wrapping_add(*mask));
-        Ok(shares.into_iter().zip(&*masks).map(sum).collect())
+        let sum = |(share, mask): (&u64, &u64)| low(self.bits, share.wrapping_add(*mask));
+        Ok(shares.iter().zip(&*masks).map(sum).collect())
     }
 
     /// Adds up what Bob's replies contribute where Alice's bits are 1.
@@ -98,7 +98,7 @@ impl Cross {
     /// Bob's shares.
     pub fn bob(&self, bob: &mut Bob, b: &[u64]) -> Result<Vec<u64>, ProtocolError> {
         assert_eq!(b.len(), self.n, "one number per product");
-        let mut shares = vec![0; self.n];
+        let mut shares = Zeroizing::new(vec![0; self.n]);
         let mut blocks = [(); 2].map(|()| Zeroizing::new(vec![0; CHUNK.min(self.n)]));
         let (ots, channel) = bob.ot()?;
         channel.stream(|tx, rx| {
@@ -116,7 +116,7 @@ impl Cross {
             }
             Ok::<_, ProtocolError>(())
         })?;
-        Ok(shares.into_iter().map(|sum| low(self.bits, sum.wrapping_neg())).collect())
+        Ok(shares.iter().map(|sum| low(self.bits, sum.wrapping_neg())).collect())
     }
 }
 
@@ -160,13 +160,15 @@ impl Product {
 
     /// Alice's shares: x_A·y_A and her parts of x_A·y_B and y_A·x_B.
     pub fn alice(&self, alice: &mut Alice, x: &[u64], y: &[u64]) -> Result<Vec<u64>, ProtocolError> {
-        let cross = self.cross().alice(alice, &[x, y].concat())?;
+        let both = Zeroizing::new([x, y].concat());
+        let cross = Zeroizing::new(self.cross().alice(alice, &both)?);
         Ok(self.sum(x, y, &cross))
     }
 
     /// Bob's shares.
     pub fn bob(&self, bob: &mut Bob, x: &[u64], y: &[u64]) -> Result<Vec<u64>, ProtocolError> {
-        let cross = self.cross().bob(bob, &[y, x].concat())?;
+        let both = Zeroizing::new([y, x].concat());
+        let cross = Zeroizing::new(self.cross().bob(bob, &both)?);
         Ok(self.sum(x, y, &cross))
     }
 

@@ -145,7 +145,8 @@ impl Rectify {
         arithmetic::receive(ots, channel, ring, &positive, &mut theirs)?;
         let mut z: Vec<u64> = (0..self.n).map(|i| ring.sub(ring.add(own[i], theirs[i]), masks[i])).collect();
         if let Some(ring) = self.extension() {
-            let small: Vec<u64> = z.iter().map(|&z| u64::from(self.is_small(z))).collect();
+            let small = z.iter().map(|&z| u64::from(self.is_small(z)));
+            let small = Zeroizing::new(small.collect::<Vec<_>>());
             let (ots, channel) = bob.ot()?;
             arithmetic::send(ots, channel, ring, &small, &mut masks)?;
             let wrap = |mask: u64| mask << self.from;

@@ -14,7 +14,8 @@
 //! Error: against half-up rounding of max(0, x) at most one unit in the last place, unbiased; 0 stays 0; s = 0 is exact.
 //! [`Carries`] gives it as a function of the shares. Ranges: |x| ≤ 2^(k−1) − 2^s.
 //! Security: semi-honest; the low parts are dropped without talk, the rest is [`super::rectify`]'s. Constant time.
-//! Cost, s = 8 and 24-bit shares of values below 2^23 − 2^8: 101 bits per value and 31 OTs, in 18 rounds.
+//! Cost, s = 8 and 24-bit shares of values below 2^23 − 2^8: 101 bits per value and 31 OTs, in 18 rounds for every
+//! [`SLICE`] of values, which bounds the memory.
 
 use super::rectify::{Rectify, low};
 use super::sign::Form;
@@ -28,6 +29,7 @@ use crate::strategy::{Carries, Prepared, Refusal, Site, Step, Strategy};
 use models::Op;
 use models::manifest::LayerWeights;
 use ntt::Modulus;
+use zeroize::Zeroizing;
 
 /// ReLU with this form of comparison.
 pub struct OtRelu(pub Form);
@@ -76,12 +78,21 @@ pub(crate) fn width(bound: u64, shift: u32) -> u32 {
     (u64::BITS - largest.leading_zeros() + 1).max(2)
 }
 
+/// Values worked on at a time: about 100 bytes each are in use beside the shares. In a network of the size where that
+/// matters, a slice's bytes take longer than its rounds.
+const SLICE: usize = if cfg!(test) { 1 << 16 } else { 1 << 22 };
+
 struct Relu {
     shift: u32,
     core: Rectify,
 }
 
 impl Relu {
+    fn slices(&self) -> impl Iterator<Item = Rectify> {
+        let core = self.core;
+        (0..core.n).step_by(SLICE).map(move |start| Rectify { n: SLICE.min(core.n - start), ..core })
+    }
+
     fn alice_part(&self, share: u64) -> u64 {
         low(self.core.from, share >> self.shift)
     }
@@ -104,26 +115,30 @@ impl Step for Relu {
     }
 
     fn cost(&self) -> Cost {
-        self.core.cost()
+        self.slices().map(|core| core.cost()).sum()
     }
 
     fn carries(&self) -> Option<&dyn Carries> {
         (self.shift > 0).then_some(self)
     }
 
+    fn memory(&self) -> u64 {
+        100 * self.core.n.min(SLICE) as u64
+    }
+
     fn ots(&self) -> Vec<Take> {
-        self.core.takes()
+        self.slices().flat_map(|core| core.takes()).collect()
     }
 
     fn prepare_alice(&self, alice: &mut Alice) -> Result<Prepared, ProtocolError> {
         let mut prepared = Prepared::default();
-        self.core.prepare_alice(alice, &mut prepared)?;
+        self.slices().try_for_each(|core| core.prepare_alice(alice, &mut prepared))?;
         Ok(prepared)
     }
 
     fn prepare_bob(&self, bob: &mut Bob) -> Result<Prepared, ProtocolError> {
         let mut prepared = Prepared::default();
-        self.core.prepare_bob(bob, &mut prepared)?;
+        self.slices().try_for_each(|core| core.prepare_bob(bob, &mut prepared))?;
         Ok(prepared)
     }
 
@@ -133,8 +148,13 @@ impl Step for Relu {
         mut prepared: Prepared,
         inputs: &[&Share],
     ) -> Result<Vec<u64>, ProtocolError> {
-        let shares: Vec<u64> = inputs[0].values.iter().map(|&a| self.alice_part(a)).collect();
-        self.core.alice(alice, &mut prepared, &shares)
+        let mut result = Vec::with_capacity(self.core.n);
+        for (core, shares) in self.slices().zip(inputs[0].values.chunks(SLICE)) {
+            let shares: Zeroizing<Vec<u64>> =
+                Zeroizing::new(shares.iter().map(|&a| self.alice_part(a)).collect());
+            result.extend_from_slice(&Zeroizing::new(core.alice(alice, &mut prepared, &shares)?));
+        }
+        Ok(result)
     }
 
     fn bob(
@@ -144,8 +164,13 @@ impl Step for Relu {
         _: Option<&LayerWeights>,
         inputs: &[&Share],
     ) -> Result<Vec<u64>, ProtocolError> {
-        let shares: Vec<u64> = inputs[0].values.iter().map(|&b| self.bob_part(b)).collect();
-        self.core.bob(bob, &mut prepared, &shares)
+        let mut result = Vec::with_capacity(self.core.n);
+        for (core, shares) in self.slices().zip(inputs[0].values.chunks(SLICE)) {
+            let shares: Zeroizing<Vec<u64>> =
+                Zeroizing::new(shares.iter().map(|&b| self.bob_part(b)).collect());
+            result.extend_from_slice(&Zeroizing::new(core.bob(bob, &mut prepared, &shares)?));
+        }
+        Ok(result)
     }
 }
 
@@ -176,6 +201,16 @@ mod tests {
                     assert_eq!(run.values[0], 0, "0 stays 0");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn slices_join_at_the_declared_cost() {
+        let mut prg = Prg::new(&Seed::from_bytes([34; 16]));
+        let values = values_below((1 << 15) - (1 << 4), SLICE + 77, &mut prg);
+        for source in [Source::Silent, Source::Iknp] {
+            let layer = Layer::new(Op::Relu { shift: 4 }, &values, pow2(16), pow2(18));
+            run_layer_over(source, &OtRelu(Form::Chain), layer, &mut prg).assert_exact();
         }
     }
 

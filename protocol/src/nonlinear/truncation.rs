@@ -36,6 +36,7 @@ use models::Op;
 use models::manifest::LayerWeights;
 use ntt::Modulus;
 use ot::{Ring, arithmetic};
+use zeroize::Zeroizing;
 
 /// Truncation by OT.
 pub struct OtTruncation;
@@ -154,14 +155,14 @@ impl Step for Truncation {
         let shares = &inputs[0].values;
         let floors = shares.iter().map(|&a| self.reduce(a >> self.shift));
         let Some((ring, factor)) = self.ring() else { return Ok(floors.collect()) };
-        let mut choices = vec![0u64; ot::bits::words(self.len)];
+        let mut choices = Zeroizing::new(vec![0u64; ot::bits::words(self.len)]);
         for (i, &a) in shares.iter().enumerate() {
             choices[i / 64] |= u64::from(upper(self.from, a)) << (i % 64);
         }
-        let mut t = vec![0; self.len];
+        let mut t = Zeroizing::new(vec![0; self.len]);
         let ots = alice.ot()?;
         arithmetic::receive(ots.0, ots.1, ring, &choices, &mut t)?;
-        Ok(floors.zip(&t).map(|(floor, &t)| self.to.sub(floor, self.reduce(t * factor))).collect())
+        Ok(floors.zip(&*t).map(|(floor, &t)| self.to.sub(floor, self.reduce(t * factor))).collect())
     }
 
     fn bob(
@@ -171,19 +172,20 @@ impl Step for Truncation {
         _: Option<&LayerWeights>,
         inputs: &[&Share],
     ) -> Result<Vec<u64>, ProtocolError> {
-        let shares: Vec<u64> = inputs[0].values.iter().map(|&b| lifted(self.from, self.shift, b)).collect();
+        let lifted = inputs[0].values.iter().map(|&b| lifted(self.from, self.shift, b));
+        let shares = Zeroizing::new(lifted.collect::<Vec<_>>());
         let offset = self.reduce(offset(self.from, self.shift) >> self.shift);
         let floors = shares.iter().map(|&b| self.to.sub(self.reduce(b >> self.shift), offset));
         let Some((ring, factor)) = self.ring() else { return Ok(floors.collect()) };
         let weight = self.correlation(factor);
-        let correlations: Vec<u64> =
-            shares.iter().map(|&b| weight * u64::from(!upper(self.from, b))).collect();
-        let mut r = vec![0; self.len];
+        let correlations = shares.iter().map(|&b| weight * u64::from(!upper(self.from, b)));
+        let correlations = Zeroizing::new(correlations.collect::<Vec<_>>());
+        let mut r = Zeroizing::new(vec![0; self.len]);
         let ots = bob.ot()?;
         arithmetic::send(ots.0, ots.1, ring, &correlations, &mut r)?;
         let wrapped = |b: u64| self.reduce(weight * u64::from(upper(self.from, b)) * factor);
-        let own = floors.zip(&shares).map(|(floor, &b)| self.to.sub(floor, wrapped(b)));
-        Ok(own.zip(&r).map(|(own, &r)| self.to.add(own, self.reduce(r * factor))).collect())
+        let own = floors.zip(&*shares).map(|(floor, &b)| self.to.sub(floor, wrapped(b)));
+        Ok(own.zip(&*r).map(|(own, &r)| self.to.add(own, self.reduce(r * factor))).collect())
     }
 }
 
