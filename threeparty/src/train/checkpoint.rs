@@ -87,9 +87,11 @@ impl Checkpoint {
 }
 
 fn parse(bytes: &[u8], server: u64, epoch: u64, job: &[u8; 32]) -> Result<Checkpoint, &'static str> {
-    let (content, digest) = bytes.split_last_chunk::<32>().ok_or("it is cut off")?;
+    let (content, digest) = bytes
+        .split_last_chunk::<32>()
+        .ok_or("it is cut off; without it training goes on from the epoch before")?;
     if blake3::hash(content).as_bytes() != digest || content.len() < HEADER {
-        return Err("it is damaged");
+        return Err("it is damaged; without it training goes on from the epoch before");
     }
     if content[..16] != *MAGIC || content[16..48] != *job {
         return Err("it belongs to a training with another network, recipe or owners");
