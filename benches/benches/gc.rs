@@ -5,8 +5,10 @@
 //! second; with AES-NI, 2 rounds per cycle, for 185 and 370. Labels of the garbler's inputs (1 block) and weighted
 //! bits of shared outputs (2 or 4, 1) come on top. "aes" is the yardstick on the machine at hand: blocks of counter
 //! mode per second.
+#![expect(clippy::unwrap_used, reason = "benchmarks are no interface and may fail loudly")]
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use benches::cpu_time;
+use criterion::{Criterion, Throughput, criterion_group};
 use gc::circuits::{ArgMax, MaxPool, Relu, Truncate};
 use gc::{Circuit, Isa, LocalChunk, Program};
 use ntt::Modulus;
@@ -58,5 +60,37 @@ fn circuits(criterion: &mut Criterion) {
     }
 }
 
+/// AND gates per CPU second, beside what the blocks of AES alone would take: keys of both kinds, hashes and labels.
+fn roofline() {
+    let mut prg = Prg::new(&Seed::from_bytes([1; 16]));
+    let mut buffer = vec![0; 1 << 14];
+    let block = cpu_time(|| prg.fill(black_box(&mut buffer))) / 1024.0;
+    println!("\nAES in counter mode: {:.0} million blocks per second", 1e-6 / block);
+    let m = Modulus::pow2(24).unwrap();
+    rates("argmax of 16", &ArgMax { m_in: m, classes: 16 }, m.value(), block);
+    rates("relu, with its shared output", &Relu { m_in: m, m_out: m, shift: 8 }, m.value(), block);
+}
+
+fn rates<C: Circuit>(name: &str, circuit: &C, below: u64, block: f64) {
+    let program = Program::new(circuit);
+    let mut local = LocalChunk::new(circuit, below, &mut Prg::new(&Seed::from_bytes([1; 16])));
+    let ands = (program.ands() * local.instances()) as f64;
+    for isa in Isa::available() {
+        let garble = cpu_time(|| _ = black_box(local.garble(isa)).len()) / ands;
+        let evaluate = cpu_time(|| _ = black_box(local.evaluate(isa)).0.len()) / ands;
+        for (role, seconds, blocks) in [("garble", garble, 4.0), ("evaluate", evaluate, 2.0)] {
+            println!(
+                "{name}, {role} {isa:?}: {:.0} million AND per second; the AES of its ANDs alone {:.0} % of the time",
+                1e-6 / seconds,
+                100.0 * blocks * block / seconds
+            );
+        }
+    }
+}
+
 criterion_group!(benches, yardstick, circuits);
-criterion_main!(benches);
+
+fn main() {
+    benches();
+    roofline();
+}

@@ -5,6 +5,7 @@
 //! whichever is longer, as a share of the measured time.
 #![expect(clippy::unwrap_used, reason = "benchmarks are no interface and may fail loudly")]
 
+use benches::cpu_time as time;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use ntt::mac::{PairSums, PairTiles, WeightTiles, multiply_accumulate};
 use ntt::simd::{Group, Isa, Kernel, LANES, Lanes};
@@ -142,20 +143,6 @@ impl Kernel for Stream<'_> {
 /// Bytes that a multiply-accumulate moves at least: operands in, sums in and out.
 fn traffic(tiles: usize, inputs: usize, outputs: usize) -> f64 {
     (2 * 8 * N * (2 * tiles * inputs + inputs * outputs + 4 * tiles * outputs)) as f64
-}
-
-/// Best of several repetitions, in CPU seconds per call: others may use the machine too.
-fn time(mut f: impl FnMut()) -> f64 {
-    let mut best = f64::MAX;
-    for _ in 0..8 {
-        let (start, mut calls) = (meter::process_seconds(), 0.0);
-        while calls == 0.0 || meter::process_seconds() - start < 0.02 {
-            f();
-            calls += 1.0;
-        }
-        best = best.min((meter::process_seconds() - start) / calls);
-    }
-    best
 }
 
 fn roofline() {

@@ -2,11 +2,13 @@
 //! depend on the bytes; tests check the results. Both parties' figures add up to the CPU time of a transfer.
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot run should stop")]
 
+use benches::cpu_time;
 use channels::{Channel, ChannelError, FRAME, Sink, Source, memory};
-use criterion::{
-    BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, measurement::WallTime};
+use ot::{
+    Block, CotReceive, CotReceiver, CotSend, CotSender, RotReceiver, RotSender, SilentReceiver, SilentSender,
+    base, packing,
 };
-use ot::{Block, CotReceive, CotReceiver, CotSend, CotSender, SilentReceiver, SilentSender, base, packing};
 use prg::Prg;
 use std::hint::black_box;
 use std::thread;
@@ -145,5 +147,45 @@ fn group<'a>(c: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, WallTime> {
     group
 }
 
+/// Transfers per CPU second of each party, beside the bare AES of a hash (one block for the receiver, two for the sender).
+fn roofline() {
+    let mut prg = Prg::from_os();
+    let mut buffer = vec![0; 1 << 14];
+    let block = cpu_time(|| prg.fill(black_box(&mut buffer))) / 1024.0;
+    println!("\nAES in counter mode: {:.0} million blocks per second", 1e-6 / block);
+    let line = |name: &str, seconds: f64, blocks: f64| {
+        let each = seconds / N as f64;
+        println!(
+            "{name:<28}{:>5.1} million per second; its hash alone {:.0} % of the time",
+            1e-6 / each,
+            100.0 * blocks * block / each
+        );
+        each
+    };
+    let mut channel = Channel::new(Drain, Zeros);
+    let [mut zeros, mut ones] = [(); 2].map(|()| vec![0; N]);
+    let choices = vec![0x5555_5555_0123_4567; N / 64];
+    let (send, receive) = both(
+        |a| RotSender::new(CotSender::setup(a, DELTA, &mut Prg::from_os()).unwrap()),
+        |b| RotReceiver::new(CotReceiver::setup(b, &mut Prg::from_os()).unwrap()),
+    );
+    let (mut send, mut receive) = (send, receive);
+    let sent = || channel.stream(|_, rx| send.chosen(rx, &mut zeros, &mut ones)).unwrap();
+    line("IKNP random OT, sender", cpu_time(sent), 2.0);
+    let received = || channel.stream(|tx, _| receive.chosen(tx, &choices, &mut zeros)).unwrap();
+    line("IKNP random OT, receiver", cpu_time(received), 1.0);
+    let (mut send, mut receive) = silent();
+    let [mut left, mut right] = [(); 2].map(|()| vec![0; N / 64]);
+    let sent = cpu_time(|| send.random_bits(&mut channel, N, &mut left, &mut right).unwrap());
+    let received = cpu_time(|| receive.random_bits(&mut channel, N, &mut left, &mut right).unwrap());
+    let both =
+        line("silent OT of bits, sender", sent, 2.0) + line("silent OT of bits, receiver", received, 1.0);
+    println!("silent OT of bits, both parties counted: {:.1} million per core-second", 1e-6 / both);
+}
+
 criterion_group!(benches, setups, correlated, random_bits, packed_values);
-criterion_main!(benches);
+
+fn main() {
+    benches();
+    roofline();
+}

@@ -26,11 +26,22 @@
 //!
 //! **Quads.** With `lanes` = 4, rows and unknowns come in fours: entry j of a row takes the same quad of
 //! unknowns in all four rows of a quad, row m taking unknown m ^ (j mod 4) of it. One cache line then serves
-//! four rows; encoding, which waits for memory, becomes about three times faster. In the terms of
-//! quasi-abelian codes (ePrint 2023/845) A is sparse over F2[Z2 × Z2]. That ring is local, and adding up each
-//! quad maps an instance to an unstructured one with n/4 samples, k/4 unknowns and blocks of β/4, with as many
-//! errors: no exponent changes, only the linear algebra is smaller. Every estimate is therefore the lower one
-//! of the instance and of this projection.
+//! four rows; encoding, which waits for memory, becomes about three times faster. A is thereby a sparse matrix
+//! over the group ring F2[G], G = Z2 × Z2, and the assumption is that of quasi-abelian decoding (Bombar, Couteau,
+//! Couvreur, Ducros, CRYPTO 2023, ePrint 2023/845) with a sparse matrix in place of a uniform one. There is no
+//! reduction to the unstructured problem, nor is one known for any structured code; what is known against such
+//! symmetry, and counted in [`Lpn::security`]:
+//!
+//! * *Folding* (Faugère, Otmani, Perret, de Portzamparc, Tillich, ePrint 2014/210): adding up the orbits of a
+//!   subgroup of order s leaves an instance with n/s samples, k/s unknowns and blocks of β/s, and as many errors,
+//!   since an orbit lies within a block. Subgroups have 1, 2 or 4 elements; F2[G] is local, so that these sums
+//!   are all its quotients by group elements. No exponent changes, only linear algebra is smaller.
+//! * *Squaring* (Löndahl, Johansson, Koochak Shooshtari, Ahmadian-Attari, Aref, DCC 2016): u² is the sum of u's
+//!   coefficients in F2[G], hence the folding by G once more.
+//! * *One out of many* (Sendrier, PQCrypto 2011): the orbit of a sample vector is as many targets, a gain of at
+//!   most the root of what is left of the group, here at most one bit.
+//!
+//! Every estimate is therefore the least of the three foldings', less that root.
 //!
 //! Not modelled: memory and its access, which all of them need in plenty (attack 3 at least 2^30 unknowns). The
 //! sets in use cost at least 2^128; the sets that are common in implementations (k = 452,000 with t = 1,280,
@@ -81,6 +92,26 @@ pub struct Security {
 }
 
 impl Security {
+    /// Attack by attack, the cheaper one.
+    fn min(self, other: Self) -> Self {
+        Self {
+            information_set: self.information_set.min(other.information_set),
+            support: self.support.min(other.support),
+            algebraic: self.algebraic.min(other.algebraic),
+            sparse_algebraic: self.sparse_algebraic.min(other.sparse_algebraic),
+        }
+    }
+
+    /// Every attack cheaper by this many bits.
+    fn less(self, bits: f64) -> Self {
+        Self {
+            information_set: self.information_set - bits,
+            support: self.support - bits,
+            algebraic: self.algebraic - bits,
+            sparse_algebraic: self.sparse_algebraic - bits,
+        }
+    }
+
     /// The cheapest attack.
     pub fn bits(&self) -> f64 {
         self.information_set.min(self.support).min(self.algebraic).min(self.sparse_algebraic)
@@ -108,25 +139,16 @@ impl Lpn {
         self.depth * size_of::<crate::Block>()
     }
 
-    /// What the attacks of this module cost.
+    /// What the attacks of this module cost, on the instance and all its foldings.
     pub fn security(&self) -> Security {
-        let whole = self.attacks();
-        if self.lanes == 1 {
-            return whole;
-        }
-        let sums = self.projection().attacks();
-        Security {
-            information_set: whole.information_set.min(sums.information_set),
-            support: whole.support.min(sums.support),
-            algebraic: whole.algebraic.min(sums.algebraic),
-            sparse_algebraic: whole.sparse_algebraic.min(sums.sparse_algebraic),
-        }
+        let order = self.lanes.ilog2();
+        let folded = |log| self.folded(log).attacks().less(f64::from(order - log) / 2.0);
+        (1..=order).map(folded).fold(folded(0), Security::min)
     }
 
-    /// What is left when each quad is added up.
-    fn projection(&self) -> Self {
-        let depth = self.depth - self.lanes.ilog2() as usize;
-        Self { depth, unknowns: self.unknowns / self.lanes, lanes: 1, ..*self }
+    /// What is left when the orbits of 2^`log` are added up.
+    fn folded(&self, log: u32) -> Self {
+        Self { depth: self.depth - log as usize, unknowns: self.unknowns >> log, ..*self }
     }
 
     /// What the attacks cost without regard to quads.
