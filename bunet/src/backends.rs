@@ -21,7 +21,8 @@ pub(crate) fn morph(command: &MorphCommand) -> Result<(), Failure> {
 
 /// Runs every backend on one scan.
 pub(crate) fn compare(flags: &Compare) -> Result<(), Failure> {
-    let two = Contender::opaque(Box::new(TwoParty { config: flags.plan.config()? }), None);
+    let note = "rounding by oblivious transfer is off by one unit at most, which may move labels at ties";
+    let two = Contender::opaque(Box::new(TwoParty { config: flags.plan.config()? }), Some(note));
     let note = "bytes up: among the servers, and the input's shares; bytes down: the labels' shares";
     let three = Contender::opaque(Box::new(ThreeParty), Some(note));
     say(flags.what.run(vec![two, three]).map(|comparison| comparison.table()))

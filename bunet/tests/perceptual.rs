@@ -61,19 +61,64 @@ fn scans_are_encrypted_and_come_back() {
 fn a_server_runs_the_network_on_a_morphed_scan() {
     let place = Place::new();
     done(&place, "morph keygen -m net.bunet --kappa 16 -o morph.key");
-    done(&place, "morph augment -m net.bunet -k morph.key -o served");
+    done(&place, "morph first -m net.bunet -o first.safetensors");
+    done(&place, "morph augment -m first.safetensors -k morph.key -o layer.safetensors");
     done(&place, "morph apply -i scan.png -m net.bunet/manifest.json -k morph.key -o scan.morphed");
-    done(&place, "morph run -m served -i scan.morphed -o labels.png");
+    done(&place, "morph run -m net.bunet -l layer.safetensors -i scan.morphed -o labels.png");
     done(&place, "compare -i scan.png -m net.bunet --labels labels.png --json same.json");
     let figures: Value = serde_json::from_slice(&std::fs::read(place.path("same.json")).unwrap()).unwrap();
     assert_eq!(figures["rows"][0]["scores"][1]["dice"], 1.0, "the labels are the plain network's");
     done(&place, "morph keygen -m net.bunet --kappa 16 -o other.key");
     done(&place, "morph apply -i scan.png -m net.bunet -k other.key -o other.morphed");
-    fails(&place, "morph run -m served -i other.morphed -o x.png", 3, "not the key");
+    fails(&place, "morph run -m net.bunet -l layer.safetensors -i other.morphed -o x.png", 3, "not the key");
     fails(&place, "morph keygen -m net.bunet --kappa 7 -o x.key", 3, "does not divide");
     common::picture(&place.path("large.png"), 24);
     fails(&place, "morph apply -i large.png -m net.bunet -k morph.key -o x.morphed", 3, "large.png");
-    fails(&place, "morph run -m net.bunet -i scan.morphed -o x.png", 3, "augmented.safetensors");
+    fails(
+        &place,
+        "morph run -m net.bunet -l first.safetensors -i scan.morphed -o x.png",
+        3,
+        "augmented layer",
+    );
+    fails(
+        &place,
+        "morph augment -m net.bunet/manifest.json -k morph.key -o x.safetensors",
+        3,
+        "manifest.json",
+    );
+}
+
+#[test]
+fn an_onnx_network_runs_on_morphed_scans() {
+    let place = Place::new();
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tests/data/unet_2d.onnx");
+    std::fs::copy(sample, place.path("net.onnx")).unwrap();
+    let options = models::onnx::ImportOptions { input_shape: Some(vec![8, 8]) };
+    let network = models::onnx::import(&place.path("net.onnx"), &options).unwrap();
+    let shape = network.graph.node(0).shape;
+    assert_eq!(shape.to_array(), [1, 1, 8, 8]);
+    common::picture(&place.path("scan.png"), 8);
+    done(&place, "morph first -m net.onnx --input-shape 8x8 -o first.safetensors");
+    done(&place, "morph keygen -m first.safetensors --kappa 8 -o morph.key");
+    done(&place, "morph augment -m first.safetensors -k morph.key -o layer.safetensors");
+    std::fs::create_dir(place.path("scans")).unwrap();
+    std::fs::copy(place.path("scan.png"), place.path("scans/a.png")).unwrap();
+    done(&place, "morph apply --each -i scans -m first.safetensors -k morph.key -o morphed");
+    done(
+        &place,
+        "morph run -m net.onnx --input-shape 8x8 -l layer.safetensors -i morphed/a.png.morphed -o labels.png",
+    );
+    let picture = pixels(&place, "scan.png").into_iter().map(|grey| f32::from(grey) / 255.0).collect();
+    let input = ndarray::Array4::from_shape_vec(shape.to_array(), picture).unwrap();
+    let greys = |label: &u8| network.labels[usize::from(*label)].grey;
+    let expected: Vec<u8> = network.run(&input).unwrap().iter().map(greys).collect();
+    assert_eq!(pixels(&place, "labels.png"), expected);
+    fails(
+        &place,
+        "morph run -m net.bunet -l layer.safetensors -i morphed/a.png.morphed -o x.png",
+        7,
+        "another network",
+    );
 }
 
 #[test]

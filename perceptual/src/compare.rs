@@ -12,7 +12,7 @@ use crate::morph::{Morph, MorphKey, augment};
 use crate::picture::{Panel, write_grid};
 use crate::pixel::{Pixel, input_range};
 use crate::quality::{mse, ssim};
-use imaging::{LabelScore, Overwrite, score};
+use imaging::{LabelScore, Overwrite, score, trivial_baseline};
 use models::backend::{Backend, Outcome, ThreatModel};
 use models::clear::Clear;
 use models::manifest::Model;
@@ -100,6 +100,8 @@ pub struct Comparison {
     pub rows: Vec<Row>,
     /// Backends that do not apply.
     pub refused: Vec<Refused>,
+    /// Scores of the best answer that does not look at the scan, where a reference segmentation was given.
+    pub trivial: Option<Vec<LabelScore>>,
     #[serde(skip)]
     columns: Vec<Vec<Panel>>,
 }
@@ -223,6 +225,7 @@ pub fn compare(
         model: model.manifest.name.clone(),
         rows: Vec::new(),
         refused: Vec::new(),
+        trivial: truth.map(|truth| trivial_baseline(truth.view(), labels)),
         columns: vec![vec![image_panel("the scan", &plain, &plain)]],
     };
     if let Some(truth) = truth {
@@ -318,7 +321,8 @@ impl Comparison {
             "backend", "different", "Dice", "before s", "scan s", "bytes up", "bytes down", "rounds"
         )];
         for row in &self.rows {
-            let dice = mean_dice(row).map_or("-".into(), |dice| format!("{dice:.3}"));
+            let dice =
+                row.scores.as_deref().and_then(mean_dice).map_or("-".into(), |dice| format!("{dice:.3}"));
             let [before, scan] = row.seconds;
             let [up, down] = row.bytes;
             lines.push(format!(
@@ -375,7 +379,7 @@ impl Comparison {
 }
 
 /// Over the labels but the first, the background.
-fn mean_dice(row: &Row) -> Option<f64> {
-    let dice: Vec<f64> = row.scores.as_ref()?.iter().skip(1).filter_map(|score| score.dice).collect();
+fn mean_dice(scores: &[LabelScore]) -> Option<f64> {
+    let dice: Vec<f64> = scores.iter().skip(1).filter_map(|score| score.dice).collect();
     (!dice.is_empty()).then(|| dice.iter().sum::<f64>() / dice.len() as f64)
 }

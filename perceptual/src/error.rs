@@ -55,6 +55,15 @@ pub enum PerceptualError {
     /// A network that cannot be evaluated.
     #[error(transparent)]
     Reference(#[from] models::reference::ReferenceError),
+    /// A network of floats that cannot be evaluated.
+    #[error(transparent)]
+    Floats(#[from] models::float::FloatError),
+    /// A network whose rest is none.
+    #[error(transparent)]
+    Graph(#[from] models::graph::GraphError),
+    /// An ONNX network that cannot be read.
+    #[error(transparent)]
+    Onnx(#[from] models::onnx::OnnxError),
     /// A backend that failed.
     #[error(transparent)]
     Backend(#[from] models::backend::BackendError),

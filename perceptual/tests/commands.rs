@@ -82,9 +82,10 @@ fn morph_runs_between_two_folders_by_command() {
     prepare_folder(at);
     let said = run(at, "morph keygen -m @/model --kappa 16 -o @/key").unwrap();
     assert!(said.contains("1 known images"), "{said}");
-    run(at, "morph augment -m @/model -k @/key -o @/served").unwrap();
+    run(at, "morph first -m @/model -o @/first.safetensors").unwrap();
+    run(at, "morph augment -m @/first.safetensors -k @/key -o @/layer.safetensors").unwrap();
     run(at, "morph apply -i @/scan.png -m @/model/manifest.json -k @/key -o @/scan.morphed").unwrap();
-    run(at, "morph run -m @/served -i @/scan.morphed -o @/labels.png").unwrap();
+    run(at, "morph run -m @/model -l @/layer.safetensors -i @/scan.morphed -o @/labels.png").unwrap();
     let model = bundle::load(&at.join("model")).unwrap();
     let (_, inputs) = prepare_scan(&model.manifest, &Scan::read(at.join("scan.png")).unwrap()).unwrap();
     let expected = reference::run(&model, &inputs[0]).unwrap().mapv(|label| f32::from(label) * 255.0);
@@ -92,7 +93,8 @@ fn morph_runs_between_two_folders_by_command() {
     assert_eq!(labels.voxels().index_axis(Axis(0), 0), expected);
     run(at, "morph keygen -m @/model --kappa 16 -o @/other").unwrap();
     run(at, "morph apply -i @/scan.png -m @/model -k @/other -o @/other.morphed").unwrap();
-    let error = run(at, "morph run -m @/served -i @/other.morphed -o @/x.png").unwrap_err();
+    let error =
+        run(at, "morph run -m @/model -l @/layer.safetensors -i @/other.morphed -o @/x.png").unwrap_err();
     assert!(matches!(error, PerceptualError::WrongKey { .. }), "{error}");
     assert!(run(at, "morph keygen -m @/model --kappa 7 -o @/x").is_err());
 }

@@ -43,6 +43,8 @@ fn every_backend_has_its_costs_and_its_leaks() {
     assert!(ssim(pixel, "folding") > ssim(pixel, "as received"));
     assert_eq!(morph.scores.as_ref().unwrap()[1].dice, Some(1.0));
 
+    assert!(comparison.trivial.as_ref().unwrap()[1].dice < Some(1.0));
+
     let table = comparison.table();
     assert!(table.contains("the first layer's weights") && table.contains("no image reaches"), "{table}");
     assert!(table.contains("clear: how to read it"), "{table}");

@@ -13,11 +13,12 @@ use perceptual::attack::reverse::reverse;
 use perceptual::error::PerceptualError;
 use perceptual::keys::MasterKey;
 use perceptual::morph::{
-    Blocks, Morph, MorphKey, augment, load_augmented, read_morphed, save_augmented, write_morphed,
+    AugmentedFloats, AugmentedModel, Blocks, FirstLayer, Morph, MorphKey, augment, read_layer, read_morphed,
+    write_layer, write_morphed,
 };
 
-fn network(rank: usize, channels: usize, dims: [usize; 3], variant: &str, pooling: Pooling) -> Model {
-    let unet = UNet {
+fn unet(rank: usize, channels: usize, dims: [usize; 3], variant: &str, pooling: Pooling) -> UNet {
+    UNet {
         rank,
         input: Shape { channels, dims },
         channels: vec![6, 8],
@@ -25,7 +26,11 @@ fn network(rank: usize, channels: usize, dims: [usize; 3], variant: &str, poolin
         activations: activations(variant, 2).unwrap(),
         labels: 3,
         seed: 7,
-    };
+    }
+}
+
+fn network(rank: usize, channels: usize, dims: [usize; 3], variant: &str, pooling: Pooling) -> Model {
+    let unet = unet(rank, channels, dims, variant, pooling);
     unet.build_quantised(&QuantiseOptions { share_bits: 32, ..QuantiseOptions::default() }).unwrap().0
 }
 
@@ -54,26 +59,53 @@ fn u_nets_on_morphed_scans_give_the_reference_labels() {
 }
 
 #[test]
-fn files_travel_between_data_holder_and_server() {
+fn files_travel_between_provider_data_holder_and_server() {
     let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
     let model = network(2, 1, [1, 16, 16], "relu", Pooling::Max);
-    let shape = model.manifest.graph.node(0).shape;
-    let key = MorphKey::new(MasterKey::generate(), shape, 16, Blocks::Repeated).unwrap();
-    let augmented = augment(&model, &key).unwrap();
-    let first = model.weights.keys().find(|id| !augmented.weights.contains_key(id));
-    assert!(first.is_some(), "the server gets no weights of the first layer");
-    let served = folder.path().join("served");
-    save_augmented(&augmented, &served, false).unwrap();
-    let loaded = load_augmented(&served).unwrap();
-    assert!(loaded == augmented);
-    let scan = folder.path().join("scan.safetensors");
+    // The provider.
+    let first = FirstLayer::of(&model).unwrap();
+    first.write(&at("first.safetensors"), false).unwrap();
+    // The data holder, who has the one file.
+    let seen = FirstLayer::read(&at("first.safetensors")).unwrap();
+    assert_eq!(seen, first);
+    let key = MorphKey::new(MasterKey::generate(), seen.scans.shape, 16, Blocks::Repeated).unwrap();
+    write_layer(&seen.augment(&key).unwrap(), &at("layer.safetensors"), false).unwrap();
     let input = image(&model, 4);
-    write_morphed(&scan, &key.morph(&input.mapv(|v| v as f64)).unwrap(), &key.fingerprint(), false).unwrap();
-    let (morphed, fingerprint) = read_morphed(&scan).unwrap();
-    assert_eq!(fingerprint, loaded.key_fingerprint);
-    assert_eq!(loaded.run(&morphed).unwrap(), reference::run(&model, &input).unwrap());
-    std::fs::write(&scan, b"no tensors").unwrap();
-    assert!(matches!(read_morphed(&scan), Err(PerceptualError::File { .. })));
+    let morphed = key.morph(&input.mapv(|v| v as f64)).unwrap();
+    write_morphed(&at("scan.morphed"), &morphed, &key.fingerprint(), false).unwrap();
+    // The server.
+    let layer = read_layer(&at("layer.safetensors")).unwrap();
+    let (received, fingerprint) = read_morphed(&at("scan.morphed")).unwrap();
+    assert_eq!(fingerprint, layer.key_fingerprint);
+    let joined = AugmentedModel::join(&model, layer.clone()).unwrap();
+    assert_eq!(joined.run(&received).unwrap(), reference::run(&model, &input).unwrap());
+    let other = network(2, 1, [1, 16, 32], "relu", Pooling::Max);
+    assert!(matches!(AugmentedModel::join(&other, layer), Err(PerceptualError::Network { .. })));
+    assert!(read_layer(&at("first.safetensors")).is_err(), "another kind of file");
+    std::fs::write(at("scan.morphed"), b"no tensors").unwrap();
+    assert!(matches!(read_morphed(&at("scan.morphed")), Err(PerceptualError::File { .. })));
+}
+
+#[test]
+fn networks_of_floats_give_their_labels_in_two_and_three_dimensions() {
+    for (rank, dims, kappa) in [(2, [1, 16, 16], 16), (3, [8, 8, 8], 32)] {
+        let unet = unet(rank, 1, dims, "relu", Pooling::Max);
+        let model = unet.build().unwrap();
+        let input = random_image(unet.input, 9);
+        let first = FirstLayer::of_floats(&model).unwrap();
+        let key = MorphKey::new(MasterKey::generate(), unet.input, kappa, Blocks::Independent).unwrap();
+        let layer = first.augment(&key).unwrap();
+        let morphed = key.morph(&input.mapv(f64::from)).unwrap();
+        let joined = AugmentedFloats::join(&model, layer.clone()).unwrap();
+        assert_eq!(joined.run(&morphed).unwrap(), model.run(&input).unwrap());
+        let mut forgotten = layer.clone();
+        forgotten.order.rotate_left(1);
+        let wrong = AugmentedFloats::join(&model, forgotten).unwrap();
+        assert_ne!(wrong.run(&morphed).unwrap(), model.run(&input).unwrap());
+        let integers = network(rank, 1, dims, "relu", Pooling::Max);
+        assert!(AugmentedModel::join(&integers, layer).is_err(), "made for floats");
+    }
 }
 
 #[test]

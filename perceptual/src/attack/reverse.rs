@@ -7,11 +7,9 @@
 //! comparing M⁻¹·A_k with B_s: β² comparisons at most, not β!.
 
 use crate::error::{PerceptualError, Result};
-use crate::morph::AugmentedModel;
-use crate::morph::{conv::Conv, first_convolution};
-use models::manifest::{LayerWeights, Model};
+use crate::morph::{AugmentedModel, FirstLayer};
+use models::manifest::Model;
 use nalgebra::DMatrix;
-use ndarray::Ix5;
 
 /// What the attack found.
 #[derive(Clone, Debug)]
@@ -33,17 +31,10 @@ const RESIDUAL: f64 = 1e-6;
 /// If the networks do not belong together, or one channel does not determine a block (blocks that span several input
 /// channels: hypotheses on as many channels together would be needed).
 pub fn reverse(model: &Model, augmented: &AugmentedModel) -> Result<Option<Reversed>> {
-    let graph = &model.manifest.graph;
-    let (first, window) = first_convolution(graph)?;
-    let (input, output) = (graph.node(0).shape, graph.node(first).shape);
-    let refuse = |reason: &str| PerceptualError::Network {
-        layer: graph.node(first).name.clone(),
-        reason: reason.into(),
-    };
-    let LayerWeights { weights, .. } =
-        model.weights.get(&first).ok_or_else(|| refuse("it has no weights"))?;
-    let weights = weights.view().into_dimensionality::<Ix5>().map_err(|error| refuse(&error.to_string()))?;
-    let conv = Conv { window: &window, input, output, weights };
+    let layer = FirstLayer::of(model)?;
+    let refuse = |reason: &str| PerceptualError::Network { layer: layer.name.clone(), reason: reason.into() };
+    let conv = layer.conv();
+    let (input, output) = (conv.input, conv.output);
     let blocks = &augmented.first.blocks;
     let side = input.len() / blocks.len();
     let plain_order: Vec<usize> = (0..output.channels).collect();

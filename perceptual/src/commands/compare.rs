@@ -4,7 +4,7 @@ use super::load_model;
 use crate::compare::{Comparison, Contender, compare};
 use crate::error::{PerceptualError, Result};
 use crate::keys::{MasterKey, Scope};
-use crate::morph::{Blocks, Morph};
+use crate::morph::{Blocks, Morph, Scans};
 use crate::pixel::{Pixel, Steps};
 use clap::Args;
 use imaging::{
@@ -53,19 +53,8 @@ pub struct CompareArgs {
 /// # Errors
 /// If the scan does not fit the network.
 pub fn prepare_scan(manifest: &Manifest, scan: &Scan) -> Result<(Prepared, Vec<Array4<i64>>)> {
-    let preprocessing: Preprocessing = serde_json::from_value(manifest.preprocessing.clone())
-        .map_err(|error| PerceptualError::Parameters(format!("the model's preprocessing: {error}")))?;
-    let shape = manifest.graph.node(0).shape;
-    let prepared = prepare(scan, &preprocessing, shape.dims)?;
-    let inputs: Vec<_> =
-        (0..prepared.patch_count()).map(|index| manifest.quantise_input(&prepared.input(index))).collect();
-    match inputs.first() {
-        Some(input) if <[usize; 4]>::from(input.dim()) == shape.to_array() => Ok((prepared, inputs)),
-        _ => {
-            let expected = format!("inputs of {:?}", shape.to_array());
-            Err(PerceptualError::Mismatch { expected, found: format!("{:?}", prepared.input_shape()) })
-        }
-    }
+    let (prepared, patches) = Scans::of(manifest).prepare(scan)?;
+    Ok((prepared, patches.iter().map(|patch| manifest.quantise_input(patch)).collect()))
 }
 
 impl CompareArgs {

@@ -1,81 +1,90 @@
 //! A network whose first convolution is C_ac, and the channel order carried through the rest (algorithm 3).
 //!
-//! Element-wise operators and pooling keep the order of their input; a concatenation joins its inputs' orders; the next
-//! convolutions on every path read their weights in that order and yield plain order again. Where two orders would have to
-//! be added, or scores leave the network in secret order, the network is refused.
+//! The data holder makes an [`AugmentedLayer`]; the server joins it with the other layers, which it has. Element-wise
+//! operators and pooling keep the order of their input; a concatenation joins its inputs' orders; the next convolutions on
+//! every path read their weights in that order and yield plain order again. Where two orders would have to be added, or
+//! scores leave the network in secret order, the network is refused.
 
-use crate::error::{PerceptualError, Result};
-use crate::morph::conv::{AugmentedConv, Conv};
+use crate::error::Result;
+use crate::morph::conv::AugmentedConv;
+use crate::morph::first::{FirstLayer, first_convolution, refuse};
 use crate::morph::key::MorphKey;
 use models::graph::{Graph, NodeId, Op};
 use models::manifest::{LayerWeights, Manifest, Model};
 use models::reference::eval_node;
-use ndarray::{Array3, Array4, Axis, Ix5};
+use models::{FloatLayer, FloatModel};
+use ndarray::{Array3, Array4, Axis};
 use std::collections::BTreeMap;
 
-/// What the server runs on morphed images: no weights of the first layer, the other layers in the secret channel order.
+/// The first convolution as the server gets it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AugmentedLayer {
+    /// The layer's name.
+    pub name: String,
+    /// C_ac with its bias.
+    pub conv: AugmentedConv,
+    /// Entry s is the channel that stands in place s: for those who hold the layers that read it.
+    pub order: Vec<usize>,
+    /// By which images morphed with another key are told.
+    pub key_fingerprint: String,
+}
+
+/// A network of integers that the server runs on morphed images.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AugmentedModel {
     /// The public part of the network, unchanged.
     pub manifest: Manifest,
     /// The first convolution.
     pub first: AugmentedConv,
-    /// The other layers.
+    /// The other layers, in the secret channel order.
     pub weights: BTreeMap<NodeId, LayerWeights>,
-    /// By which images morphed with another key are told.
-    pub key_fingerprint: String,
 }
 
-/// Replaces the first convolution of `model`: what the data holder does, once.
+/// A network of floats that the server runs on morphed images.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AugmentedFloats {
+    first: AugmentedConv,
+    rest: FloatModel,
+}
+
+/// The whole of it in one place: the first layer augmented and joined with the rest.
 ///
 /// # Errors
-/// If the key is for another shape, or the network does not begin with one convolution.
+/// If the key is for another shape, or the network cannot be augmented.
 pub fn augment(model: &Model, key: &MorphKey) -> Result<AugmentedModel> {
-    let graph = &model.manifest.graph;
-    let (first, window) = first_convolution(graph)?;
-    let (input, output) = (graph.node(0).shape, graph.node(first).shape);
-    let mut weights = model.weights.clone();
-    let layer = weights.remove(&first).ok_or_else(|| refuse(graph, first, "it has no weights"))?;
-    let filters = layer.weights.into_dimensionality::<Ix5>().map_err(|error| refuse(graph, first, error))?;
-    let order = key.channel_order(output.channels);
-    let conv = Conv { window: &window, input, output, weights: filters.view() };
-    let augmented = AugmentedConv::new(conv, layer.bias.view(), &order, key)?;
-    reorder(graph, first, order, &mut weights)?;
-    let manifest = model.manifest.clone();
-    Ok(AugmentedModel { manifest, first: augmented, weights, key_fingerprint: key.fingerprint() })
+    AugmentedModel::join(model, FirstLayer::of(model)?.augment(key)?)
 }
 
-/// The only reader of the input, if it is a convolution.
-pub(crate) fn first_convolution(graph: &Graph) -> Result<(NodeId, models::Window)> {
-    let readers = &graph.consumers()[0];
-    match (readers.as_slice(), readers.first().map(|&id| &graph.node(id).op)) {
-        (&[id], Some(&Op::Conv { window, .. })) => Ok((id, window)),
-        _ => Err(refuse(graph, 0, "the input must be read by one convolution and nothing else")),
+/// Where `layer` belongs in a network.
+fn place(graph: &Graph, layer: &AugmentedLayer) -> Result<NodeId> {
+    let (first, _) = first_convolution(graph)?;
+    let node = graph.node(first);
+    let shapes = (graph.node(0).shape, node.shape) == (layer.conv.input, layer.conv.output);
+    if node.name != layer.name || !shapes || layer.order.len() != node.shape.channels {
+        let reason = format!("the augmented layer `{}` was made for another network", layer.name);
+        return Err(refuse(graph, first, reason));
     }
-}
-
-fn refuse(graph: &Graph, id: NodeId, reason: impl ToString) -> PerceptualError {
-    PerceptualError::Network { layer: graph.node(id).name.clone(), reason: reason.to_string() }
+    Ok(first)
 }
 
 /// Carries the order of `first`'s channels to every layer that reads them.
-fn reorder(
+fn reorder<'a>(
     graph: &Graph,
     first: NodeId,
-    order: Vec<usize>,
-    weights: &mut BTreeMap<NodeId, LayerWeights>,
+    order: &[usize],
+    mut weights: impl FnMut(NodeId) -> Option<Selectable<'a>>,
 ) -> Result<()> {
     let mut orders: Vec<Vec<usize>> = Vec::new();
     for (id, node) in graph.nodes().iter().enumerate() {
         let plain = (0..node.shape.channels).collect::<Vec<_>>();
         let inputs: Vec<&Vec<usize>> = node.inputs.iter().map(|&input| &orders[input]).collect();
         let own = match &node.op {
-            _ if id == first => order.clone(),
+            _ if id == first => order.to_vec(),
             Op::Input => plain,
             Op::Conv { .. } | Op::ConvTranspose { .. } => {
                 let axis = Axis(usize::from(matches!(node.op, Op::Conv { .. })));
-                let layer = weights.get_mut(&id).ok_or_else(|| refuse(graph, id, "it has no weights"))?;
-                layer.weights = layer.weights.select(axis, inputs[0]);
+                let layer = weights(id).ok_or_else(|| refuse(graph, id, "it has no weights"))?;
+                layer.select(axis, inputs[0], false);
                 plain
             }
             Op::Concat => {
@@ -88,9 +97,8 @@ fn reorder(
                 joined
             }
             Op::Quadratic => {
-                let layer = weights.get_mut(&id).ok_or_else(|| refuse(graph, id, "it has no weights"))?;
-                layer.weights = layer.weights.select(Axis(0), inputs[0]);
-                layer.bias = layer.bias.select(Axis(0), inputs[0]);
+                let layer = weights(id).ok_or_else(|| refuse(graph, id, "it has no weights"))?;
+                layer.select(Axis(0), inputs[0], true);
                 inputs[0].clone()
             }
             Op::Add | Op::Mul if inputs.iter().any(|input| *input != inputs[0]) => {
@@ -111,7 +119,48 @@ fn reorder(
     Ok(())
 }
 
+/// A layer of either kind of network.
+enum Selectable<'a> {
+    Integers(&'a mut LayerWeights),
+    Floats(&'a mut FloatLayer),
+}
+
+impl Selectable<'_> {
+    /// Brings the weights along an axis, and the bias if it goes with the input's channels, to an order.
+    fn select(self, axis: Axis, order: &[usize], bias: bool) {
+        macro_rules! select {
+            ($layer:ident) => {{
+                $layer.weights = $layer.weights.select(axis, order);
+                if bias {
+                    $layer.bias = $layer.bias.select(Axis(0), order);
+                }
+            }};
+        }
+        match self {
+            Self::Integers(layer) => select!(layer),
+            Self::Floats(layer) => select!(layer),
+        }
+    }
+}
+
 impl AugmentedModel {
+    /// Puts the augmented layer in place of the first one: what the server does, once.
+    ///
+    /// # Errors
+    /// If the layer was made for another network, or its order cannot be carried through this one.
+    pub fn join(model: &Model, layer: AugmentedLayer) -> Result<Self> {
+        let graph = &model.manifest.graph;
+        let first = place(graph, &layer)?;
+        if !layer.conv.exact {
+            return Err(refuse(graph, first, "the augmented layer was made for a network of floats"));
+        }
+        let mut weights = model.weights.clone();
+        weights.remove(&first);
+        let mut slots: BTreeMap<_, _> = weights.iter_mut().map(|(&id, layer)| (id, layer)).collect();
+        reorder(graph, first, &layer.order, |id| slots.remove(&id).map(Selectable::Integers))?;
+        Ok(Self { manifest: model.manifest.clone(), first: layer.conv, weights })
+    }
+
     /// The labels of a morphed image: what the server does, per scan.
     ///
     /// # Errors
@@ -135,5 +184,44 @@ impl AugmentedModel {
         let labels = live.pop().flatten().filter(|_| graph.node(last).op.is_readout());
         let labels = labels.ok_or_else(|| refuse(graph, last, "it yields no labels"))?;
         Ok(labels.index_axis(Axis(0), 0).mapv(|label| label as u8))
+    }
+}
+
+impl AugmentedFloats {
+    /// Puts the augmented layer in place of the first one: what the server does, once.
+    ///
+    /// # Errors
+    /// If the layer was made for another network, or its order cannot be carried through this one.
+    pub fn join(model: &FloatModel, layer: AugmentedLayer) -> Result<Self> {
+        model.check()?;
+        let graph = &model.graph;
+        let first = place(graph, &layer)?;
+        if layer.conv.exact {
+            return Err(refuse(graph, first, "the augmented layer was made for a network of integers"));
+        }
+        let mut weights: BTreeMap<NodeId, FloatLayer> = model.weights.clone();
+        let mut slots: BTreeMap<_, _> = weights.iter_mut().map(|(&id, layer)| (id, layer)).collect();
+        reorder(graph, first, &layer.order, |id| slots.remove(&id).map(Selectable::Floats))?;
+        // All but the input depend on the first convolution, so it is node 1; its value is the input of the rest.
+        let mut rest = Graph::new(graph.rank(), graph.node(first).shape)?;
+        for node in &graph.nodes()[2..] {
+            rest.push(node.name.clone(), node.op.clone(), node.inputs.iter().map(|&id| id - 1).collect())?;
+        }
+        let weights = weights.into_iter().filter(|&(id, _)| id != first).map(|(id, layer)| (id - 1, layer));
+        let rest = FloatModel { graph: rest, weights: weights.collect(), ..model.clone() };
+        Ok(Self { first: layer.conv, rest })
+    }
+
+    /// The labels of a morphed image: those of the plain network, but for ties within the rounding of floats.
+    ///
+    /// # Errors
+    /// If the image has another length.
+    pub fn run(&self, morphed: &[f64]) -> Result<Array3<u8>> {
+        Ok(self.rest.run(&self.first.values(morphed)?.mapv(|value| value as f32))?)
+    }
+
+    /// The network's labels.
+    pub fn labels(&self) -> &[models::Label] {
+        &self.rest.labels
     }
 }

@@ -111,7 +111,10 @@ impl Backend for Morph {
                  layer's weights: the data holder got them from someone else and keeps them secret.",
             ),
             learns: vec![
-                (words("data holder"), words("the first layer's weights, and the labels")),
+                (
+                    words("data holder"),
+                    words("the first layer's weights, which she cannot do without, and the labels"),
+                ),
                 (
                     words("server"),
                     words(

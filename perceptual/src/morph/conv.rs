@@ -37,7 +37,9 @@ pub struct AugmentedConv {
     pub(crate) output: Shape,
     pub(crate) blocks: Vec<Block>,
     pub(crate) matrices: Vec<DMatrix<f64>>,
-    pub(crate) bias: Vec<i64>,
+    pub(crate) bias: Vec<f64>,
+    /// Sums are integers: they are rounded.
+    pub(crate) exact: bool,
 }
 
 /// A convolution, as [`AugmentedConv::new`] reads it.
@@ -46,7 +48,7 @@ pub(crate) struct Conv<'a> {
     pub(crate) window: &'a Window,
     pub(crate) input: Shape,
     pub(crate) output: Shape,
-    pub(crate) weights: ArrayView5<'a, i32>,
+    pub(crate) weights: ArrayView5<'a, f64>,
 }
 
 /// Per output voxel that rows `rows` of C meet, the taps: (row, input channel, tap).
@@ -115,7 +117,7 @@ impl Conv<'_> {
                 let mut column = matrix.column_mut(place * width + index);
                 for &(row, from, tap) in taps {
                     let [z, y, x] = split(tap, self.window.kernel);
-                    let weight = f64::from(self.weights[[channel, from, z, y, x]]);
+                    let weight = self.weights[[channel, from, z, y, x]];
                     column.axpy(weight, &inverse.column(row), 1.0);
                 }
             }
@@ -137,9 +139,10 @@ impl AugmentedConv {
     /// C_ac = M⁻¹·C with channels in the order given.
     pub(crate) fn new(
         conv: Conv<'_>,
-        bias: ArrayView1<'_, i64>,
+        bias: ArrayView1<'_, f64>,
         order: &[usize],
         key: &MorphKey,
+        exact: bool,
     ) -> Result<Self> {
         key.check(conv.input.to_array())?;
         let block = key.block();
@@ -161,27 +164,43 @@ impl AugmentedConv {
         let matrices =
             taps.par_iter().map(|(taps, index)| conv.multiply(taps, order, &inverses[*index])).collect();
         let bias = order.iter().map(|&channel| bias[channel]).collect();
-        Ok(Self { input: conv.input, output: conv.output, blocks, matrices, bias })
+        Ok(Self { input: conv.input, output: conv.output, blocks, matrices, bias, exact })
     }
 
-    /// round(T·C_ac) + bias.
+    /// round(T·C_ac) + bias, for a network of integers.
     ///
     /// # Errors
     /// If T has another length, or a sum lies too far from an integer: T was made with another key.
     pub fn apply(&self, morphed: &[f64]) -> Result<Array4<i64>> {
-        if morphed.len() != self.input.len() {
-            let expected = format!("morphed images of {} values", self.input.len());
-            return Err(PerceptualError::Mismatch { expected, found: format!("one of {}", morphed.len()) });
-        }
+        self.check(morphed)?;
         let (sums, off) = self.sums(morphed);
         if off.is_nan() || off > ROUNDING_LIMIT {
             return Err(PerceptualError::WrongKey { what: "morphed image".into() });
         }
+        Ok(self.biased(sums.into_iter().map(f64::round).collect()).mapv(|value| value as i64))
+    }
+
+    /// T·C_ac + bias, for a network of floats.
+    ///
+    /// # Errors
+    /// If T has another length.
+    pub fn values(&self, morphed: &[f64]) -> Result<Array4<f64>> {
+        self.check(morphed)?;
+        Ok(self.biased(self.sums(morphed).0))
+    }
+
+    fn check(&self, morphed: &[f64]) -> Result<()> {
+        if morphed.len() == self.input.len() {
+            return Ok(());
+        }
+        let expected = format!("morphed images of {} values", self.input.len());
+        Err(PerceptualError::Mismatch { expected, found: format!("one of {}", morphed.len()) })
+    }
+
+    fn biased(&self, mut sums: Vec<f64>) -> Array4<f64> {
         let volume = self.output.volume();
-        let values =
-            sums.iter().enumerate().map(|(i, sum)| sum.round() as i64 + self.bias[i / volume]).collect();
-        Ok(Array4::from_shape_vec(self.output.to_array(), values)
-            .expect("as many sums as the output has values"))
+        sums.iter_mut().enumerate().for_each(|(i, sum)| *sum += self.bias[i / volume]);
+        Array4::from_shape_vec(self.output.to_array(), sums).expect("as many sums as the output has values")
     }
 
     /// T·C_ac, and its largest distance from an integer.
@@ -266,8 +285,9 @@ mod tests {
         let image = Array4::from_shape_fn(input.to_array(), |_| next(4096));
         let key = MorphKey::new(MasterKey::from_bytes([9; 16]), input, kappa, blocks).unwrap();
         let order = key.channel_order(channels);
-        let conv = Conv { window: &window, input, output, weights: weights.view() };
-        let augmented = AugmentedConv::new(conv, bias.view(), &order, &key).unwrap();
+        let floats = weights.mapv(f64::from);
+        let conv = Conv { window: &window, input, output, weights: floats.view() };
+        let augmented = AugmentedConv::new(conv, bias.mapv(|b| b as f64).view(), &order, &key, true).unwrap();
         assert!(augmented.entries() <= augmented.products());
         let morphed = key.morph(&image.mapv(|v| v as f64)).unwrap();
         assert!(augmented.sums(&morphed).1 < 1e-6);
@@ -313,10 +333,10 @@ mod tests {
     fn repeated_blocks_share_what_is_stored() {
         let (window, input) = (Window::dense([1, 3, 3], [0, 1, 1]), Shape { channels: 1, dims: [1, 64, 64] });
         let output = Shape { channels: 2, ..input };
-        let weights = Array5::from_elem((2, 1, 1, 3, 3), 1);
+        let weights = Array5::from_elem((2, 1, 1, 3, 3), 1.0);
         let conv = Conv { window: &window, input, output, weights: weights.view() };
         let key = MorphKey::new(MasterKey::from_bytes([9; 16]), input, 256, Blocks::Repeated).unwrap();
-        let augmented = AugmentedConv::new(conv, Array1::zeros(2).view(), &[1, 0], &key).unwrap();
+        let augmented = AugmentedConv::new(conv, Array1::zeros(2).view(), &[1, 0], &key, true).unwrap();
         // Left, middle and right, each at the top, in between and at the bottom.
         assert_eq!((augmented.blocks.len(), augmented.matrices.len()), (256, 9));
         assert_eq!(augmented.matrices[augmented.blocks[70].matrix].shape(), (16, 2 * 3 * 18));

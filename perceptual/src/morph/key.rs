@@ -126,9 +126,17 @@ impl MorphKey {
     /// # Errors
     /// If the image has another shape.
     pub fn morph(&self, image: &Array4<f64>) -> Result<Vec<f64>> {
-        self.check(image.dim().into())?;
-        let unrolled: Vec<f64> = image.iter().copied().collect();
-        Ok(self.multiply(&unrolled, |index| self.matrix(index)))
+        self.morpher()(image)
+    }
+
+    /// The same for many images: M is made once.
+    pub fn morpher(&self) -> impl Fn(&Array4<f64>) -> Result<Vec<f64>> + Sync + '_ {
+        let blocks: Vec<_> = (0..self.distinct()).map(|index| self.matrix(index)).collect();
+        move |image| {
+            self.check(image.dim().into())?;
+            let unrolled: Vec<f64> = image.iter().copied().collect();
+            Ok(self.multiply(&unrolled, &blocks))
+        }
     }
 
     /// D = T·M⁻¹: what the key's owner gets back.
@@ -139,7 +147,8 @@ impl MorphKey {
         if morphed.len() != self.shape.len() {
             return Err(self.mismatch(format!("{} morphed values", morphed.len())));
         }
-        let image = self.multiply(morphed, |index| self.inverse(index));
+        let inverses: Vec<_> = (0..self.distinct()).map(|index| self.inverse(index)).collect();
+        let image = self.multiply(morphed, &inverses);
         Ok(Array4::from_shape_vec(self.shape.to_array(), image).expect("as many values as the shape has"))
     }
 
@@ -168,15 +177,15 @@ impl MorphKey {
         PerceptualError::Mismatch { expected: format!("images of {:?}", self.shape.to_array()), found }
     }
 
-    fn multiply(&self, values: &[f64], block: impl Fn(usize) -> DMatrix<f64>) -> Vec<f64> {
+    fn multiply(&self, values: &[f64], blocks: &[DMatrix<f64>]) -> Vec<f64> {
         let distinct = self.distinct();
         let per = values.len() / distinct;
         let rows = per / self.block;
         let mut product = Vec::with_capacity(values.len());
-        for (index, part) in values.chunks(per).enumerate() {
+        for (block, part) in blocks.iter().zip(values.chunks(per)) {
             let left = DMatrix::from_row_slice(rows, self.block, part);
             // Column-major of the transpose is row-major of the product.
-            product.extend_from_slice((left * block(index)).transpose().as_slice());
+            product.extend_from_slice((left * block).transpose().as_slice());
         }
         product
     }

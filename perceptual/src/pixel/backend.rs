@@ -117,7 +117,7 @@ impl Backend for Pixel {
             ],
             limits: words(
                 "Folding needs no key and no training. With one key for all images, averages or pairs show the key. \
-                 Labels of a network that was trained on plain images are worthless here.",
+                 A network that was trained on plain images may do no better here than a constant answer.",
             ),
         }
     }

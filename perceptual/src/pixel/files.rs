@@ -121,7 +121,9 @@ pub fn decrypt_folder(input: &Path, output: &Path, key: &MasterKey, overwrite: b
     each_file(input, output, |file, target, _| decrypt_file(file, target, key, overwrite))
 }
 
-fn each_file(
+/// Runs `work` on every scan of a folder and its subfolders, with the file to write and the path within the folder;
+/// returns how many.
+pub(crate) fn each_file(
     input: &Path,
     output: &Path,
     work: impl Fn(&Path, &Path, &str) -> Result<()> + Sync,

@@ -21,6 +21,7 @@ mod samples;
 
 pub use backend::Pixel;
 pub(crate) use backend::input_range;
+pub(crate) use files::each_file;
 pub use files::{EncryptOptions, Sidecar, decrypt_file, decrypt_folder, encrypt_file, encrypt_folder};
 pub use keyspace::KeySpace;
 pub use samples::{IntegerMap, MapOptions, Samples};
