@@ -10,6 +10,7 @@
 mod args;
 mod backends;
 mod bench;
+mod choice;
 mod demo;
 mod import;
 mod keygen;

@@ -1,6 +1,6 @@
 //! `bunet plan`: what a run will cost, before it runs.
 
-use crate::args;
+use crate::{args, choice};
 use channels::Profile;
 use channels::shaper::PROFILES;
 use cli::{Align, Failure, Table, bytes, megabytes, seconds, shape};
@@ -13,7 +13,8 @@ use protocol::plan::PlannedLayer;
 /// Prints layers, phases and times.
 pub(crate) fn plan(flags: &args::Plan) -> Result<(), Failure> {
     let manifest = bundle::load_manifest(&flags.model).map_err(Failure::input)?;
-    let plan = Plan::derive(&manifest, &flags.plan.config()?)?;
+    let config = flags.plan.config()?;
+    let plan = Plan::derive(&manifest, &config)?;
     println!(
         "{}, preset {}, plan {}\n",
         manifest.name,
@@ -27,6 +28,10 @@ pub(crate) fn plan(flags: &args::Plan) -> Result<(), Failure> {
     println!();
     let profiles = flags.profile.map_or_else(|| PROFILES[1..].to_vec(), |profile| vec![profile]);
     print!("{}", networks_table(&plan, &profiles));
+    let choices = choice::choices(&manifest, &config)?;
+    if !choices.is_empty() {
+        println!("\n{}", choice::table(&choices, &profiles).trim_end());
+    }
     let peak = plan.layers().iter().zip(&live).map(|(layer, live)| memory(layer, *live)).max().unwrap_or(0);
     let transfers =
         if plan.layers().iter().any(|layer| !layer.step.ots().is_empty()) { TRANSFERS } else { 0 };

@@ -66,3 +66,56 @@ fn a_dead_network_is_refused() {
     assert_eq!(output.status.code(), Some(7), "{}", text(&output));
     assert!(text(&output).contains("the network is dead"), "{}", text(&output));
 }
+
+#[test]
+fn a_study_goes_on_where_it_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let shape =
+        ["paper", "--dim", "2", "--size", "16", "--channels", "2,3", "--presets", "gc", "--threads", "1"];
+    let run = |more: &[&str]| bench(dir.path(), &[&shape[..], &["--out", "study"], more].concat());
+    let first = run(&["--only", "square16", "--only", "hybrid20"]);
+    assert!(first.status.success(), "{}", text(&first));
+    let record = dir.path().join("study/square16-gc.json");
+    let before = std::fs::read_to_string(&record).unwrap();
+    std::fs::write(dir.path().join("study/hybrid20-gc.json"), &before[..before.len() / 2]).unwrap(); // cut off
+    let second = run(&[]);
+    assert!(second.status.success(), "{}", text(&second));
+    assert!(text(&second).contains("square16-gc: there already"), "{}", text(&second));
+    assert_eq!(std::fs::read_to_string(&record).unwrap(), before);
+    for name in ["hybrid20-gc", "relu16-gc", "relu32max-gc"] {
+        let record = read(dir.path().join(format!("study/{name}.json")));
+        assert_eq!(record["agreement"]["different"], 0, "{name}");
+        assert!(!text(&second).contains(&format!("{name}: there already")));
+    }
+    let report = std::fs::read_to_string(dir.path().join("study/report.md")).unwrap();
+    assert!(report.contains("| ReLU, 32 bits, max pooling | 8838 | gc |"), "{report}");
+    for picture in ["blocks-gc.svg", "time.svg"] {
+        assert!(report.contains(picture));
+        assert!(std::fs::read_to_string(dir.path().join("study").join(picture)).unwrap().starts_with("<svg"));
+    }
+}
+
+#[test]
+fn growth_is_drawn_along_every_axis() {
+    let dir = tempfile::tempdir().unwrap();
+    let shape = [
+        "growth",
+        "--dim",
+        "1",
+        "--sizes",
+        "32,64",
+        "--channels",
+        "2,3",
+        "--widths",
+        "1,2",
+        "--threads",
+        "1",
+    ];
+    let output = bench(dir.path(), &[&shape[..], &["--share-bits", "20,24", "--out", "growth"]].concat());
+    assert!(output.status.success(), "{}", text(&output));
+    let files: Vec<_> =
+        dir.path().join("growth").read_dir().unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(files.len(), 8, "{files:?}"); // six records, the report and its picture
+    let report = std::fs::read_to_string(dir.path().join("growth/report.md")).unwrap();
+    assert!(report.contains("| 64 |") && report.contains("## channels"), "{report}");
+}

@@ -136,7 +136,8 @@ pub fn profile(name: &str) -> Result<Profile, String> {
     Profile::named(name).ok_or_else(|| format!("no such network; there are: {}", known()))
 }
 
-fn preset(name: &str) -> Result<Preset, String> {
+/// The preset of this name, or the names that there are.
+pub fn preset(name: &str) -> Result<Preset, String> {
     let known = || Preset::ALL.map(Preset::name).join(", ");
     Preset::ALL
         .into_iter()

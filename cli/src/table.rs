@@ -40,6 +40,20 @@ impl Table {
         self.rows.push(Vec::new());
     }
 
+    /// The whole table in Markdown, without rules.
+    pub fn markdown(&self) -> String {
+        let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+        let (names, marks): (Vec<String>, Vec<String>) = self
+            .columns
+            .iter()
+            .map(|(name, align)| {
+                (name.clone(), if *align == Align::Left { "---" } else { "---:" }.to_owned())
+            })
+            .unzip();
+        let rows = self.rows.iter().filter(|row| !row.is_empty()).map(|row| line(row));
+        line(&names) + &line(&marks) + &rows.collect::<String>()
+    }
+
     /// The whole table, each line ended.
     pub fn render(&self) -> String {
         let cells = |column: usize| self.rows.iter().filter_map(move |row| row.get(column));
@@ -176,6 +190,7 @@ mod tests {
         table.row(["a".into(), "10".into()]);
         table.row(["×longer×".into(), "1".into()]);
         let lines: Vec<String> = table.render().lines().map(str::to_owned).collect();
+        assert_eq!(table.markdown(), "| name | n |\n| --- | ---: |\n| a | 10 |\n| ×longer× | 1 |\n");
         assert_eq!(lines, ["name       n", "────────────", "a         10", "×longer×   1"]);
     }
 

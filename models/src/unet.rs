@@ -138,8 +138,15 @@ impl UNet {
         &self,
         options: &QuantiseOptions,
     ) -> Result<(crate::manifest::Model, Report), UNetError> {
+        let (model, calibration) = self.build_calibrated()?;
+        Ok(quantise(&model, &calibration, options)?)
+    }
+
+    /// The float network with its calibration, to be quantised in several ways.
+    pub fn build_calibrated(&self) -> Result<(FloatModel, Calibration), UNetError> {
         let model = self.build()?;
-        Ok(quantise(&model, &self.calibrate(&model)?, options)?)
+        let calibration = self.calibrate(&model)?;
+        Ok((model, calibration))
     }
 
     /// Calibrates on the full size where that is quick, on a reduced one otherwise.

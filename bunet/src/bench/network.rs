@@ -2,10 +2,10 @@
 
 use clap::Args;
 use cli::{Failure, Kind};
-use models::Model;
 use models::graph::Shape;
-use models::quantise::QuantiseOptions;
+use models::quantise::{Calibration, QuantiseOptions, quantise};
 use models::unet::{Pooling, UNet, activations, random_image};
+use models::{FloatModel, Model};
 use ndarray::Array4;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -75,13 +75,11 @@ impl Architecture {
         })
     }
 
-    /// The network, quantised for shares of so many bits.
-    pub(crate) fn model(&self, share_bits: u32) -> Result<Model, Failure> {
-        let options = QuantiseOptions { share_bits, margin: MARGIN, ..QuantiseOptions::default() };
-        let unfit = |error: models::unet::UNetError| Failure::new(Kind::Plan, error);
-        let (mut model, _) = self.unet()?.build_quantised(&options).map_err(unfit)?;
-        model.manifest.preprocessing = serde_json::json!({ "intensity": "as_stored", "size": "exact" });
-        Ok(model)
+    /// The network before it is quantised.
+    pub(crate) fn draft(&self) -> Result<Draft, Failure> {
+        let built = self.unet()?.build_calibrated();
+        let (model, calibration) = built.map_err(|error| Failure::new(Kind::Plan, error))?;
+        Ok(Draft { model, calibration })
     }
 
     /// The scan.
@@ -104,6 +102,23 @@ impl Architecture {
             join(&extents, "×"),
             join(&self.channels, "-")
         )
+    }
+}
+
+/// A float network with its calibration.
+pub(crate) struct Draft {
+    model: FloatModel,
+    calibration: Calibration,
+}
+
+impl Draft {
+    /// The network for shares of so many bits.
+    pub(crate) fn quantise(&self, share_bits: u32) -> Result<Model, Failure> {
+        let options = QuantiseOptions { share_bits, margin: MARGIN, ..QuantiseOptions::default() };
+        let quantised = quantise(&self.model, &self.calibration, &options);
+        let (mut model, _) = quantised.map_err(|error| Failure::new(Kind::Plan, error))?;
+        model.manifest.preprocessing = serde_json::json!({ "intensity": "as_stored", "size": "exact" });
+        Ok(model)
     }
 }
 

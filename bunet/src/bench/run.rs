@@ -1,8 +1,9 @@
 //! One run: build, run both parties, compare.
 
-use super::Conditions;
 use super::alive::Life;
+use super::measured;
 use super::network::{Architecture, write_scan};
+use super::{Conditions, Network};
 use crate::pair::{self, Pair};
 use cli::{Failure, Kind};
 use imaging::{LabelGreys, different, read_labels};
@@ -29,10 +30,14 @@ pub(crate) struct BenchRecord {
 pub(crate) struct About {
     /// The network.
     pub(crate) architecture: Architecture,
-    /// Share bits that were asked for.
+    /// What was asked for.
+    pub(crate) config: Config,
+    /// Share bits that the network was quantised for.
     pub(crate) bits: u32,
-    /// Where oblivious transfers came from.
-    pub(crate) ot: String,
+    /// What the planner said to fewer bits.
+    pub(crate) refusals: Vec<String>,
+    /// The network between the parties.
+    pub(crate) network: Wire,
     /// Agreement of values between layers, those of all recorded layers together.
     pub(crate) values: Agreement,
     /// Layers whose inputs were recorded.
@@ -41,6 +46,14 @@ pub(crate) struct About {
     pub(crate) life: Life,
     /// Seconds that the reference took.
     pub(crate) reference_seconds: f64,
+}
+
+/// Rate and round trip between the parties.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Wire {
+    /// Each way; null where nothing limits it but the machine.
+    pub(crate) bytes_per_second: Option<f64>,
+    pub(crate) round_trip_seconds: f64,
 }
 
 impl BenchRecord {
@@ -66,34 +79,72 @@ fn dead(complaint: &str) -> Failure {
 /// Share bits where nothing is said.
 const BITS: u32 = 20;
 
-/// Builds the network, runs it and compares.
+/// Widest shares.
+const MOST_BITS: u32 = 40;
+
+/// Builds the network, runs it and compares. With `widen`, shares get as many more bits as it takes to fit.
 pub(crate) fn run(
     architecture: &Architecture,
     config: &Config,
+    widen: bool,
     conditions: &Conditions,
+    root: &Path,
 ) -> Result<BenchRecord, Failure> {
-    let bits = config.bits.unwrap_or(BITS);
-    let folder = pair::folder("bunet-bench-")?;
-    pair::remove_on_stop(folder.path());
-    let also = {
-        let model = architecture.model(bits)?;
-        bundle::save(&model, &folder.path().join("model.bunet"), false).map_err(Failure::output)?;
-        write_scan(&folder.path().join("scan.nii"), &architecture.scan()?)?;
-        sample(&Plan::derive(&model.manifest, config)?, conditions.sample_layers)
+    let folder = tempfile::tempdir_in(root).map_err(Failure::output)?;
+    let folder = folder.path();
+    let profile = match conditions.profile {
+        Network::Named(profile) => profile,
+        Network::Measured => measured::profile()?,
+    };
+    let (also, refusals) = {
+        let (model, refusals) = fit(architecture, config, widen)?;
+        bundle::save(&model, &folder.join("model.bunet"), false).map_err(Failure::output)?;
+        write_scan(&folder.join("scan.nii"), &architecture.scan()?)?;
+        println!(
+            "{}, {} bits, preset {}, OTs {}",
+            architecture.words(),
+            model.manifest.share_bits,
+            config.preset.name(),
+            config.ot.name()
+        );
+        (sample(&Plan::derive(&model.manifest, &unbound(config))?, conditions.sample_layers), refusals)
     }; // while the parties run, this process holds nothing large
-    println!(
-        "{}, {bits} bits, preset {}, OTs {}",
-        architecture.words(),
-        config.preset.name(),
-        config.ot.name()
-    );
     println!("Alice has the scan, Bob has the network: two processes, TLS 1.3 with pinned certificates.\n");
-    let mut record = parties(folder.path(), config, conditions, &also)?;
+    let mut record = parties(folder, config, conditions, &also)?;
     record.command = "bunet bench".into();
-    record.profile = conditions.profile.name.into();
-    let (about, labels) = compare(architecture, config, folder.path())?;
+    record.profile = profile.name.into();
+    let (about, labels) = compare(architecture, config, folder)?;
     record.agreement = Some(labels);
-    Ok(BenchRecord { run: record, bench: About { bits, ..about } })
+    let network = Wire {
+        bytes_per_second: Some(profile.bytes_per_second).filter(|rate| rate.is_finite()),
+        round_trip_seconds: profile.round_trip.as_secs_f64(),
+    };
+    Ok(BenchRecord { run: record, bench: About { refusals, network, ..about } })
+}
+
+/// The configuration for a network that was quantised for the bits it names.
+fn unbound(config: &Config) -> Config {
+    Config { bits: None, ..config.clone() }
+}
+
+/// The network for the share bits that are asked for, or the least ones above that fit; and what was refused before.
+fn fit(architecture: &Architecture, config: &Config, widen: bool) -> Result<(Model, Vec<String>), Failure> {
+    let (draft, asked) = (architecture.draft()?, config.bits.unwrap_or(BITS));
+    let mut refusals = Vec::new();
+    for bits in asked.. {
+        let fitted = draft.quantise(bits).and_then(|model| {
+            Plan::derive(&model.manifest, &unbound(config))?;
+            Ok(model)
+        });
+        match fitted {
+            Ok(model) => return Ok((model, refusals)),
+            Err(refusal) if widen && refusal.kind() == Kind::Plan && bits < MOST_BITS => {
+                refusals.push(format!("{bits} bits: {refusal}"));
+            }
+            Err(refusal) => return Err(refusal),
+        }
+    }
+    unreachable!("the widest shares fit or are refused")
 }
 
 /// So many layers with exact results, evenly spread.
@@ -110,9 +161,12 @@ fn parties(
     conditions: &Conditions,
     also: &[NodeId],
 ) -> Result<RunRecord, Failure> {
-    let shaped = conditions.profile.is_shaped().then_some(conditions.profile.name);
+    let shaped = match conditions.profile {
+        Network::Named(profile) if profile.is_shaped() => Some(profile.name),
+        _ => None,
+    };
     let alice: Vec<OsString> = ["--input", "scan.nii", "--output", "labels.nii"].map(Into::into).into();
-    Pair { folder, config, threads: conditions.threads, profile: shaped, also, alice }.run()
+    Pair { folder, config: &unbound(config), threads: conditions.threads, profile: shaped, also, alice }.run()
 }
 
 /// Evaluates the reference and compares labels and recorded values.
@@ -123,7 +177,7 @@ fn compare(
 ) -> Result<(About, Agreement), Failure> {
     let start = Instant::now();
     let model: Model = bundle::load(&folder.join("model.bunet")).map_err(Failure::input)?;
-    let plan = Plan::derive(&model.manifest, config)?;
+    let plan = Plan::derive(&model.manifest, &unbound(config))?;
     let input = model.manifest.quantise_input(&architecture.scan()?);
     let mut life = Life::default();
     let checked = pair::audit(folder, &plan, &model, &input, &mut |id, value| life.see(&model, id, value))?;
@@ -132,8 +186,10 @@ fn compare(
         Agreement { total: blind.len() as u64, different: different(blind.view(), checked.labels.view()) };
     let about = About {
         architecture: architecture.clone(),
+        config: config.clone(),
         bits: model.manifest.share_bits,
-        ot: config.ot.name().into(),
+        refusals: Vec::new(),
+        network: Wire::default(),
         values: checked.values(),
         compared_layers: checked.inputs.len(),
         life,

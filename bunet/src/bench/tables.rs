@@ -1,5 +1,6 @@
 //! What a run tells on the terminal.
 
+use super::alive::Life;
 use super::run::BenchRecord;
 use cli::{Align, Table, bytes, seconds, sum};
 use meter::Primitive;
@@ -27,7 +28,7 @@ fn of(primitives: &Option<std::collections::BTreeMap<String, f64>>, primitive: P
 }
 
 /// CPU seconds of both parties.
-fn spent(effort: &Effort, primitive: Primitive) -> f64 {
+pub(crate) fn spent(effort: &Effort, primitive: Primitive) -> f64 {
     of(&effort.primitives.alice, primitive) + of(&effort.primitives.bob, primitive)
 }
 
@@ -128,21 +129,20 @@ fn most(effort: &Effort) -> &'static str {
 }
 
 /// The last lines.
-fn closing(record: &BenchRecord) -> String {
+pub(crate) fn closing(record: &BenchRecord) -> String {
     let run = &record.run;
     let total = sum([&run.phases.setup, &run.phases.offline, &run.phases.online]);
-    let cpu = total.cpu_seconds_alice.unwrap_or(0.0) + total.cpu_seconds_bob.unwrap_or(0.0);
     let memory = |peak: Option<u64>| peak.map_or_else(|| "unknown".to_owned(), bytes);
     let (labels, values, life) = (run.agreement.unwrap_or_default(), record.bench.values, &record.bench.life);
-    let percent = |share: f64| format!("{:.0} %", 100.0 * share);
     let mut lines = vec![
         format!(
-            "{} on the clock, {} of CPU time, {} in both directions, {} rounds, network: {}",
+            "{} on the clock, {} of CPU time, {} in both directions, {} rounds, network: {}{}",
             seconds(total.seconds),
-            seconds(cpu),
+            seconds(cpu(run)),
             bytes(total.bytes_alice_to_bob + total.bytes_bob_to_alice),
             total.rounds,
-            run.profile
+            run.profile,
+            wire(record)
         ),
         format!(
             "peak memory: Alice {}, Bob {}; shares modulo {}",
@@ -159,17 +159,36 @@ fn closing(record: &BenchRecord) -> String {
             record.bench.compared_layers,
             seconds(record.bench.reference_seconds)
         ),
-        format!(
-            "labels: {}; active ReLUs: {}",
-            life.labels.iter().map(|&share| percent(share)).collect::<Vec<_>>().join(", "),
-            life.range().map_or_else(
-                || "none there".to_owned(),
-                |(least, most)| format!("{} to {} of each layer's", percent(least), percent(most))
-            )
-        ),
+        self::life(life),
     ];
     if life.beyond > 0 {
         lines.push(format!("{} values lie beyond the range that was proved for them", life.beyond));
     }
     lines.join("\n")
+}
+
+/// CPU seconds of both parties in all phases.
+pub(crate) fn cpu(run: &RunRecord) -> f64 {
+    let total = sum([&run.phases.setup, &run.phases.offline, &run.phases.online]);
+    total.cpu_seconds_alice.unwrap_or(0.0) + total.cpu_seconds_bob.unwrap_or(0.0)
+}
+
+/// How alive the network is, in words.
+pub(crate) fn life(life: &Life) -> String {
+    let percent = |share: f64| format!("{:.0} %", 100.0 * share);
+    format!(
+        "labels: {}; active ReLUs: {}",
+        life.labels.iter().map(|&share| percent(share)).collect::<Vec<_>>().join(", "),
+        life.range().map_or_else(
+            || "none there".to_owned(),
+            |(least, most)| format!("{} to {} of each layer's", percent(least), percent(most))
+        )
+    )
+}
+
+/// Rate and round trip where they were measured or are imitated.
+fn wire(record: &BenchRecord) -> String {
+    let wire = record.bench.network;
+    let rate = |rate: f64| format!(" ({}/s, {:.2} ms)", bytes(rate as u64), wire.round_trip_seconds * 1e3);
+    wire.bytes_per_second.map_or_else(String::new, rate)
 }
