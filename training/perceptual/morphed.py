@@ -1,8 +1,8 @@
 """Training on morphed images (Figures 2 and 3 of the MpLe paper): a VGG-16-type classifier with and without morphing.
 
     python folders.py cifar DATA FOLDER                                       (or pneumonia)
-    python morphed.py start FOLDER [--width N]                                writes FOLDER/vgg.onnx, FOLDER/vgg.pt
-    bunet morph first -m FOLDER/vgg.onnx -o FOLDER/first.safetensors          the provider
+    python morphed.py start FOLDER [--width N]                                writes FOLDER/vgg.{onnx,pt,json}
+    bunet morph first -m FOLDER/vgg.onnx --preprocessing FOLDER/vgg.json -o FOLDER/first.safetensors    the provider
     bunet morph keygen -m FOLDER/first.safetensors --kappa 48 -o KEY          the data holder, from here on
     bunet morph augment -m FOLDER/first.safetensors -k KEY -o FOLDER/layer.safetensors
     bunet morph apply --each -i FOLDER/plain -m FOLDER/first.safetensors -k KEY -o FOLDER/morphed
@@ -80,6 +80,9 @@ def start(arguments):
     images, labels = plain(arguments.folder / "plain" / "test")
     network = vgg16(arguments.width, images.shape[1], int(labels.max()) + 1)
     torch.save(network, arguments.folder / "vgg.pt")
+    preprocessing = {"colour": "rgb" if images.shape[1] == 3 else "grey", "intensity": {"unit": {"divisor": "type_max"}},
+                     "size": "exact"}
+    (arguments.folder / "vgg.json").write_text(json.dumps(preprocessing))
     torch.onnx.export(network.eval(), images[:1], arguments.folder / "vgg.onnx", dynamo=False)
 
 
