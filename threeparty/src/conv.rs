@@ -8,6 +8,7 @@
 //! result, fused with the truncation. The image is zero-padded once; after that element (tap, position) of the im2col
 //! matrix stands at offset tap + position, so no matrix but one packed panel ever exists ([`kernels`](crate::kernels)).
 //! Transposed convolution runs per phase of its stride, so that no inserted zero is multiplied.
+//! The gradient of x is the transposed convolution of the gradient of y with the same weights, whatever the stride.
 //! Cost: 32 bytes per output over all parties in the 64-bit ring with truncation by 16, two rounds.
 //! Constant time: yes; shapes are public.
 
