@@ -70,4 +70,7 @@ pub enum OtError {
         /// The modulus.
         modulus: u64,
     },
+    /// Transfers beyond those that were prepared.
+    #[error("the transfers that were prepared beforehand are used up")]
+    Exhausted,
 }

@@ -32,6 +32,7 @@
 
 mod engine;
 pub mod params;
+mod saved;
 mod table;
 mod tree;
 
@@ -43,6 +44,7 @@ use channels::{Channel, Rx, Tx};
 use engine::{Engine, Role};
 use params::{MAIN, SETUP};
 use prg::{Prg, Seed};
+use std::io::{self, Read, Write};
 use zeroize::{Zeroize, Zeroizing};
 
 /// Bytes of the set-up: from sender to receiver, and from receiver to sender.
@@ -75,6 +77,22 @@ pub struct SilentSender(Engine<Sender>);
 pub struct SilentReceiver(Engine<Receiver>);
 
 impl SilentSender {
+    /// Reads what [`CotSend::save`] wrote: a sender that delivers what was reserved then, and no more.
+    pub fn load(input: &mut dyn Read) -> io::Result<Self> {
+        let delta = Zeroizing::new(saved::read_block(input)?);
+        let role = Sender { delta: *delta, roots: None };
+        Ok(Self(Engine::load(role, input)?))
+    }
+}
+
+impl SilentReceiver {
+    /// Reads what [`CotReceive::save`] wrote: a receiver that gets what was reserved then, and no more.
+    pub fn load(input: &mut dyn Read) -> io::Result<Self> {
+        Ok(Self(Engine::load(Receiver, input)?))
+    }
+}
+
+impl SilentSender {
     /// Sets up with this offset, which must be odd.
     ///
     /// # Panics
@@ -95,7 +113,7 @@ impl SilentSender {
         channel.stream(|tx, rx| {
             iknp.extend(rx, &mut inputs)?;
             inputs.iter_mut().for_each(|block| *block &= !1);
-            let role = Sender { delta, roots: Prg::new(&prg.seed()) };
+            let role = Sender { delta, roots: Some(Prg::new(&prg.seed())) };
             Ok(Self(Engine::setup(role, iknp.session(), kernel, &inputs, tx)?))
         })
     }
@@ -167,6 +185,11 @@ impl CotSend for SilentSender {
         let out = [zeros, ones].map(|out| &mut out[..bits::words(n)]);
         channel.stream(|tx, _| self.0.take_bits(tx, out))
     }
+
+    fn save(&mut self, n: usize, out: &mut dyn Write) -> io::Result<()> {
+        out.write_all(bytemuck::bytes_of(&self.0.role.delta))?;
+        self.0.save(n, out)
+    }
 }
 
 impl CotReceive for SilentReceiver {
@@ -210,6 +233,10 @@ impl CotReceive for SilentReceiver {
         let out = [choices, out].map(|out| &mut out[..bits::words(n)]);
         channel.stream(|_, rx| self.0.take_bits(rx, out))
     }
+
+    fn save(&mut self, n: usize, out: &mut dyn Write) -> io::Result<()> {
+        self.0.save(n, out)
+    }
 }
 
 /// The deepest tree.
@@ -218,7 +245,8 @@ const DEPTH: usize = MAIN.depth;
 /// What the sender has of its own.
 struct Sender {
     delta: Block,
-    roots: Prg,
+    /// Where roots of new trees come from; none in one that was saved.
+    roots: Option<Prg>,
 }
 
 impl Drop for Sender {
@@ -240,7 +268,8 @@ impl Role for Sender {
         tx: &mut Tx,
         nodes: &mut [Block],
     ) -> Result<Self::Tree, OtError> {
-        let root = Zeroizing::new(Block::from_le_bytes(*self.roots.seed().as_bytes()));
+        let roots = self.roots.as_mut().ok_or(OtError::Exhausted)?;
+        let root = Zeroizing::new(Block::from_le_bytes(*roots.seed().as_bytes()));
         let mut sums = Zeroizing::new([0; DEPTH]);
         let sums = &mut sums[..inputs.len()];
         tree::send(kernel, key, *root, self.delta, nodes, sums);
@@ -259,6 +288,14 @@ impl Role for Sender {
     fn hash_bits(&self, hash: &Hash, first: u64, blocks: &[Block], [zeros, ones]: [&mut [u64]; 2]) {
         hash.bits(first, 0, blocks, zeros);
         hash.bits(first, self.delta, blocks, ones);
+    }
+
+    fn save_tree(root: &Self::Tree, out: &mut dyn Write) -> io::Result<()> {
+        out.write_all(bytemuck::bytes_of(&**root))
+    }
+
+    fn load_tree(input: &mut dyn Read) -> io::Result<Self::Tree> {
+        saved::read_block(input).map(Zeroizing::new)
     }
 }
 
@@ -312,6 +349,17 @@ impl Role for Receiver {
     fn hash_bits(&self, hash: &Hash, first: u64, blocks: &[Block], [choices, out]: [&mut [u64]; 2]) {
         rot::keep_low_bits(blocks, choices);
         hash.bits(first, 0, blocks, out);
+    }
+
+    fn save_tree(tree: &Self::Tree, out: &mut dyn Write) -> io::Result<()> {
+        out.write_all(&(tree.alpha as u64).to_le_bytes())?;
+        out.write_all(bytemuck::cast_slice(&tree.sums))
+    }
+
+    fn load_tree(input: &mut dyn Read) -> io::Result<Self::Tree> {
+        let mut tree = Punctured { alpha: saved::read_count(input, MAIN.leaves() - 1)?, sums: [0; DEPTH] };
+        input.read_exact(bytemuck::cast_slice_mut(&mut tree.sums))?;
+        Ok(tree)
     }
 }
 

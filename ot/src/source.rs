@@ -12,6 +12,7 @@
 use crate::{Block, CotReceiver, CotSender, OtError, bits, rot};
 use channels::{Channel, Rx, Tx};
 use prg::Seed;
+use std::io::{self, Write};
 
 /// The half of a source that holds the offset.
 pub trait CotSend {
@@ -53,6 +54,15 @@ pub trait CotSend {
     ) -> Result<(), OtError> {
         rot::send_random_bits(self, channel, n, zeros, ones)
     }
+
+    /// Writes the next `n` OTs, so that a run can use them that knows nothing of this one; they are gone from here. Only a
+    /// silent source can be kept.
+    ///
+    /// # Panics
+    /// If fewer were reserved.
+    fn save(&mut self, _n: usize, _out: &mut dyn Write) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// The half of a source that holds the choice bits.
@@ -91,6 +101,15 @@ pub trait CotReceive {
         out: &mut [u64],
     ) -> Result<(), OtError> {
         rot::receive_random_bits(self, channel, n, choices, out)
+    }
+
+    /// Writes the next `n` OTs, so that a run can use them that knows nothing of this one; they are gone from here. Only a
+    /// silent source can be kept.
+    ///
+    /// # Panics
+    /// If fewer were reserved.
+    fn save(&mut self, _n: usize, _out: &mut dyn Write) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
 
@@ -178,6 +197,10 @@ impl<T: CotSend + ?Sized> CotSend for Box<T> {
     ) -> Result<(), OtError> {
         (**self).random_bits(channel, n, zeros, ones)
     }
+
+    fn save(&mut self, n: usize, out: &mut dyn Write) -> io::Result<()> {
+        (**self).save(n, out)
+    }
 }
 
 impl<T: CotReceive + ?Sized> CotReceive for Box<T> {
@@ -209,6 +232,10 @@ impl<T: CotReceive + ?Sized> CotReceive for Box<T> {
         out: &mut [u64],
     ) -> Result<(), OtError> {
         (**self).random_bits(channel, n, choices, out)
+    }
+
+    fn save(&mut self, n: usize, out: &mut dyn Write) -> io::Result<()> {
+        (**self).save(n, out)
     }
 }
 

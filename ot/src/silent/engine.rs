@@ -8,6 +8,7 @@ use crate::{Block, OtError, bits};
 use aes::Aes128;
 use prg::Seed;
 use std::collections::VecDeque;
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
@@ -43,6 +44,12 @@ pub(super) trait Role {
 
     /// Hashes correlated OTs to this party's two vectors of bits.
     fn hash_bits(&self, hash: &Hash, first: u64, blocks: &[Block], out: [&mut [u64]; 2]);
+
+    /// Writes what [`Role::load_tree`] reads.
+    fn save_tree(tree: &Self::Tree, out: &mut dyn Write) -> io::Result<()>;
+
+    /// Reads a tree that was saved.
+    fn load_tree(input: &mut dyn Read) -> io::Result<Self::Tree>;
 }
 
 /// Bits of the number of a tree below those of its instance.
@@ -60,13 +67,13 @@ pub(super) struct Engine<R: Role> {
     pub(super) session: Seed,
     hash: Hash,
     kernel: Kernel,
-    tree_keys: Aes128,
-    code_key: Block,
-    batch: Batch,
-    waiting: VecDeque<Waiting<R::Tree>>,
-    current: Stock,
+    pub(super) code_key: Block,
+    /// None in an engine that was saved: it hands out what was reserved, and starts no trees.
+    batch: Option<Batch>,
+    pub(super) waiting: VecDeque<Waiting<R::Tree>>,
+    pub(super) current: Stock,
     nodes: Secret,
-    position: u64,
+    pub(super) position: u64,
     bit_trees: u64,
     bits: [Zeroizing<Vec<u64>>; 2],
     bits_used: usize,
@@ -79,29 +86,30 @@ struct Batch {
     table: Arc<Table>,
     pool: Secret,
     next: usize,
+    tree_keys: Aes128,
 }
 
 /// A tree that was transferred and not yet expanded.
-struct Waiting<T> {
-    tree: T,
-    key: Block,
-    instance: u64,
-    first: u64,
-    table: Arc<Table>,
+pub(super) struct Waiting<T> {
+    pub(super) tree: T,
+    pub(super) key: Block,
+    pub(super) instance: u64,
+    pub(super) first: u64,
+    pub(super) table: Arc<Table>,
 }
 
 /// Blocks of which the first ones were handed out.
-struct Stock {
-    blocks: Secret,
-    used: usize,
+pub(super) struct Stock {
+    pub(super) blocks: Secret,
+    pub(super) used: usize,
 }
 
 impl Batch {
     /// Takes the unknowns first, then the OTs for the trees.
-    fn new(lpn: Lpn, instance: u64, mut inputs: Table) -> Self {
+    fn new(lpn: Lpn, instance: u64, mut inputs: Table, tree_keys: Aes128) -> Self {
         let pool = Zeroizing::new(inputs[lpn.unknowns..lpn.inputs()].to_vec());
         inputs.truncate(lpn.unknowns);
-        Self { lpn, instance, table: Arc::new(inputs), pool, next: 0 }
+        Self { lpn, instance, table: Arc::new(inputs), pool, next: 0, tree_keys }
     }
 }
 
@@ -116,15 +124,25 @@ impl<R: Role> Engine<R> {
     ) -> Result<Self, OtError> {
         let mut first = Table::with_capacity(inputs.len());
         first.extend_from_slice(inputs);
-        let hash_session = session.derive("silent OT hash", 0);
-        let mut engine = Self {
+        let tree_keys = cipher(&session.derive("silent OT trees", 0));
+        let code_key = Block::from_le_bytes(*session.derive("silent OT code", 0).as_bytes());
+        let mut engine = Self::empty(role, session.derive("silent OT hash", 0), kernel, code_key);
+        engine.batch = Some(Batch::new(SETUP[0], 0, first, tree_keys));
+        for next in SETUP[1..].iter().chain([&MAIN]) {
+            engine.next_batch(*next, half)?;
+        }
+        Ok(engine)
+    }
+
+    /// An engine with nothing in stock.
+    pub(super) fn empty(role: R, session: Seed, kernel: Kernel, code_key: Block) -> Self {
+        Self {
             role,
-            hash: Hash::with_kernel(&hash_session, kernel),
-            session: hash_session,
+            hash: Hash::with_kernel(&session, kernel),
+            session,
             kernel,
-            tree_keys: cipher(&session.derive("silent OT trees", 0)),
-            code_key: Block::from_le_bytes(*session.derive("silent OT code", 0).as_bytes()),
-            batch: Batch::new(SETUP[0], 0, first),
+            code_key,
+            batch: None,
             waiting: VecDeque::new(),
             current: Stock { blocks: Zeroizing::new(vec![0; MAIN.leaves()]), used: MAIN.leaves() },
             nodes: Zeroizing::new(vec![0; MAIN.leaves()]),
@@ -132,11 +150,7 @@ impl<R: Role> Engine<R> {
             bit_trees: 0,
             bits: [(); 2].map(|()| Zeroizing::new(vec![0; bits::words(MAIN.leaves())])),
             bits_used: bits::words(MAIN.leaves()),
-        };
-        for next in SETUP[1..].iter().chain([&MAIN]) {
-            engine.next_batch(*next, half)?;
         }
-        Ok(engine)
     }
 
     /// How many blocks were handed out.
@@ -144,9 +158,14 @@ impl<R: Role> Engine<R> {
         self.position
     }
 
+    /// How many blocks can be handed out.
+    pub(super) fn in_stock(&self) -> usize {
+        self.current.left() + self.waiting.len() * MAIN.leaves()
+    }
+
     /// Transfers trees until `n` blocks can be handed out.
     pub(super) fn reserve(&mut self, half: &mut R::Half, n: usize) -> Result<(), OtError> {
-        while self.current.left() + self.waiting.len() * MAIN.leaves() < n {
+        while self.in_stock() < n {
             let tree = self.start(half)?;
             self.waiting.push_back(tree);
         }
@@ -202,21 +221,26 @@ impl<R: Role> Engine<R> {
     fn expand_waiting(&mut self) {
         let tree = self.waiting.pop_front().expect("enough OTs were reserved");
         self.finish(&tree, false);
+        if self.current.blocks.len() != self.nodes.len() {
+            self.current.blocks = Zeroizing::new(vec![0; self.nodes.len()]); // what was saved may be of any length
+        }
         std::mem::swap(&mut self.current.blocks, &mut self.nodes);
         self.current.used = 0;
     }
 
     /// Transfers the next tree of the batch, or of a new one.
     fn start(&mut self, half: &mut R::Half) -> Result<Waiting<R::Tree>, OtError> {
-        if self.batch.next + KEPT == self.batch.lpn.trees {
+        let batch = self.batch.as_ref().ok_or(OtError::Exhausted)?;
+        if batch.next + KEPT == batch.lpn.trees {
             self.next_batch(MAIN, half)?;
         }
         self.start_in_batch(half)
     }
 
     fn start_in_batch(&mut self, half: &mut R::Half) -> Result<Waiting<R::Tree>, OtError> {
-        let Batch { lpn, instance, table, pool, next } = &mut self.batch;
-        let key = tree_key(&self.tree_keys, *instance, *next);
+        let batch = self.batch.as_mut().ok_or(OtError::Exhausted)?;
+        let Batch { lpn, instance, table, pool, next, tree_keys } = batch;
+        let key = tree_key(tree_keys, *instance, *next);
         let inputs = &pool[*next * lpn.depth..][..lpn.depth];
         let tree = self.role.start(self.kernel, key, inputs, half, &mut self.nodes[..lpn.leaves()])?;
         let first = (*next * lpn.leaves()) as u64;
@@ -226,14 +250,16 @@ impl<R: Role> Engine<R> {
 
     /// Spends the rest of this batch on a new one.
     fn next_batch(&mut self, next: Lpn, half: &mut R::Half) -> Result<(), OtError> {
-        let (leaves, rest) = (self.batch.lpn.leaves(), self.batch.lpn.trees - self.batch.next);
+        let batch = self.batch.as_ref().ok_or(OtError::Exhausted)?;
+        let (leaves, rest) = (batch.lpn.leaves(), batch.lpn.trees - batch.next);
+        let (instance, tree_keys) = (batch.instance + 1, batch.tree_keys.clone());
         let mut inputs = Table::with_capacity(rest * leaves);
         for _ in 0..rest {
             let tree = self.start_in_batch(half)?;
             self.finish(&tree, R::EXPANDS);
             inputs.extend_from_slice(&self.nodes[..leaves]);
         }
-        self.batch = Batch::new(next, self.batch.instance + 1, inputs);
+        self.batch = Some(Batch::new(next, instance, inputs, tree_keys));
         Ok(())
     }
 
@@ -255,6 +281,11 @@ impl<R: Role> Engine<R> {
 impl Stock {
     fn left(&self) -> usize {
         self.blocks.len() - self.used
+    }
+
+    /// What was not handed out yet.
+    pub(super) fn rest(&self) -> &[Block] {
+        &self.blocks[self.used..]
     }
 }
 
