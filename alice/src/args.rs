@@ -20,6 +20,8 @@ pub struct Args {
 pub enum Command {
     /// Segment a scan
     Segment(Box<Segment>),
+    /// Make beforehand what later runs need and what does not depend on the scan
+    Prepare(Box<Prepare>),
     /// Fetch the public manifest of a network
     Manifest(FetchManifest),
 }
@@ -57,6 +59,9 @@ pub struct Segment {
     /// Strategies.
     #[command(flatten)]
     pub plan: PlanFlags,
+    /// Take what `alice prepare` put into this folder, as far as it goes
+    #[arg(long, value_name = "FOLDER")]
+    pub pool: Option<PathBuf>,
     /// Also draw scan, result and reference into a picture
     #[arg(long, value_name = "FILE.png")]
     pub overlay: Option<PathBuf>,
@@ -67,6 +72,36 @@ pub struct Segment {
     #[arg(long, value_name = "FILE.json")]
     pub json: Option<PathBuf>,
     /// Replace outputs that exist
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Threads, quiet.
+    #[command(flatten)]
+    pub run: RunFlags,
+}
+
+/// Flags of `alice prepare`.
+#[derive(clap::Args, Clone, Debug)]
+#[command(after_help = cli::EXIT_CODES)]
+pub struct Prepare {
+    /// Where the provider is.
+    #[command(flatten)]
+    pub server: Server,
+    /// Where what was prepared goes; the provider keeps his half
+    #[arg(long, value_name = "FOLDER")]
+    pub pool: PathBuf,
+    /// How many runs to prepare for: one per scan, or per patch of a larger one
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub runs: u32,
+    /// The network's public manifest [default: fetched from the server]
+    #[arg(long, value_name = "FILE.json")]
+    pub manifest: Option<PathBuf>,
+    /// Strategies: the same as in the runs.
+    #[command(flatten)]
+    pub plan: PlanFlags,
+    /// Write a record of what it cost
+    #[arg(long, value_name = "FILE.json")]
+    pub json: Option<PathBuf>,
+    /// Replace a record that exists
     #[arg(long)]
     pub overwrite: bool,
     /// Threads, quiet.

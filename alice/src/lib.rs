@@ -1,14 +1,15 @@
 //! The data holder: segments a scan with a provider's network.
 //!
 //! `alice segment` reads and checks everything on this side first (scan, manifest, plan, whether the outputs can be
-//! written), then connects, runs the protocol, and writes the labels on the scan's own grid. `alice manifest` fetches
-//! the public part of a network.
+//! written), then connects, runs the protocol, and writes the labels on the scan's own grid. `alice prepare` makes
+//! beforehand what does not depend on the scan. `alice manifest` fetches the public part of a network.
 #![forbid(unsafe_code)]
 
 mod args;
 mod job;
 mod manifest;
 mod outputs;
+mod prepare;
 mod progress;
 mod segment;
 
@@ -16,9 +17,10 @@ use clap::Parser;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-pub use args::{Args, Command, FetchManifest, Segment, Server};
+pub use args::{Args, Command, FetchManifest, Prepare, Segment, Server};
 pub use job::{Job, label_greys, label_styles, preprocessing};
 pub use manifest::fetch;
+pub use prepare::prepare;
 pub use segment::segment;
 
 /// Runs the command line `args`, program name first.
@@ -27,6 +29,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     cli::start_log("warn");
     cli::finish(match command {
         Command::Segment(flags) => segment(&flags),
+        Command::Prepare(flags) => prepare(&flags),
         Command::Manifest(flags) => fetch(&flags),
     })
 }

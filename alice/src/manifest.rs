@@ -3,7 +3,7 @@
 use crate::{FetchManifest, Server};
 use cli::Failure;
 use models::{Manifest, bundle};
-use net::Connection;
+use net::{Connection, Identity};
 use protocol::session;
 
 /// Fetches a manifest into a file.
@@ -11,7 +11,7 @@ pub fn fetch(flags: &FetchManifest) -> Result<(), Failure> {
     if flags.output.exists() && !flags.overwrite {
         return Err(Failure::output(bundle::BundleError::Exists(flags.output.clone())));
     }
-    let mut connection = connect(&flags.server)?;
+    let (mut connection, _) = connect(&flags.server)?;
     let manifest = ask(&mut connection, flags.server.model.as_deref())?;
     bundle::save_manifest(&manifest, &flags.output, flags.overwrite).map_err(Failure::output)?;
     println!("{}: manifest {} of {}", flags.output.display(), cli::short(&manifest.hash()), manifest.name);
@@ -19,9 +19,10 @@ pub fn fetch(flags: &FetchManifest) -> Result<(), Failure> {
 }
 
 /// Connects to the provider.
-pub(crate) fn connect(server: &Server) -> Result<Connection, Failure> {
+pub(crate) fn connect(server: &Server) -> Result<(Connection, Identity), Failure> {
     let (identity, trusted) = server.endpoint.load()?;
-    Ok(net::connect(&server.server, &identity, &trusted, &server.endpoint.options())?)
+    let connection = net::connect(&server.server, &identity, &trusted, &server.endpoint.options())?;
+    Ok((connection, identity))
 }
 
 /// Asks for a manifest, and believes none that contradicts itself.

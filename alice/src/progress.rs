@@ -105,6 +105,10 @@ impl Observer for Progress {
                 self.patch += 1;
                 "setting up keys and oblivious transfer"
             }
+            Phase::Resume => {
+                self.patch += 1;
+                "taking what was prepared"
+            }
             Phase::Offline => "preparing, before the scan is used",
             Phase::Online => {
                 if self.patch == 1 {

@@ -8,9 +8,10 @@ use models::{Manifest, bundle};
 use net::Connection;
 use prg::Prg;
 use protocol::audit::FileAudit;
-use protocol::engine::run_alice;
+use protocol::engine::run_alice_with;
 use protocol::report::Side;
-use protocol::{Alice, session};
+use protocol::store::Pool;
+use protocol::{Alice, ProtocolError, session};
 
 use ndarray::Array3;
 
@@ -27,12 +28,15 @@ pub fn segment(flags: &Segment) -> Result<(), Failure> {
         Ok((job, reference))
     };
     let early = own.as_ref().map(fit).transpose()?;
-    let mut connection = manifest::connect(&flags.server)?;
+    let (mut connection, identity) = manifest::connect(&flags.server)?;
     let (job, reference) = match early {
         Some(fitted) => fitted,
         None => fit(&manifest::ask(&mut connection, flags.server.model.as_deref())?)?,
     };
-    let (labels, run) = run(flags, &job, connection)?;
+    let store = |folder| cli::store(folder, &identity, Side::Alice, connection.peer_fingerprint());
+    let pool = flags.pool.as_deref().map(|folder| store(folder).open(&job.plan)).transpose();
+    let pool = pool.map_err(ProtocolError::from)?.flatten();
+    let (labels, run) = run(flags, &job, connection, pool)?;
     let labels = job.prepared.restore(&labels).map_err(Failure::output)?;
     let written = outputs::write(flags, &job, &scan, &labels, reference.as_ref())?;
     let scores = reference.map(|reference| outputs::scores(&job, &labels, &reference));
@@ -40,16 +44,35 @@ pub fn segment(flags: &Segment) -> Result<(), Failure> {
 }
 
 /// Runs the network on every patch.
-fn run(flags: &Segment, job: &Job, connection: Connection) -> Result<(Vec<Array3<u8>>, Run), Failure> {
-    let mut progress = Progress::new(&job.plan, job.prepared.patch_count(), flags.run.quiet);
+fn run(
+    flags: &Segment,
+    job: &Job,
+    connection: Connection,
+    mut pool: Option<Pool>,
+) -> Result<(Vec<Array3<u8>>, Run), Failure> {
+    let patches = job.prepared.patch_count();
+    let items = pool.as_ref().map_or(Ok(0), |pool| pool.items().map(|items| items.len()));
+    let items = items.map_err(ProtocolError::from)?;
+    if flags.pool.is_some() && items < patches && !flags.run.quiet {
+        eprintln!(
+            "the pool holds {items} of {patches} runs with this network and plan; the rest is prepared now"
+        );
+    }
+    let mut progress = Progress::new(&job.plan, patches, flags.run.quiet);
     let mut alice = Alice::new(connection.into_channel(), Prg::from_os());
     if let Some(path) = &flags.run.audit {
         alice = alice.with_audit(FileAudit::new(cli::private_file(path)?, flags.run.audit_also.clone()));
     }
     let (mut labels, mut run) = (Vec::new(), Run::default());
     for input in job.inputs() {
-        session::propose(alice.channel(), &job.plan)?;
-        let (patch, measurements) = run_alice(&job.plan, &mut alice, &input, &mut progress)?;
+        let item = match &mut pool {
+            Some(pool) => session::propose_item(alice.channel(), &job.plan, pool)?,
+            None => None,
+        };
+        if item.is_none() {
+            session::propose(alice.channel(), &job.plan)?;
+        }
+        let (patch, measurements) = run_alice_with(&job.plan, &mut alice, item, &input, &mut progress)?;
         labels.push(patch);
         run.add(&measurements);
     }

@@ -39,6 +39,9 @@ pub struct Serve {
     /// Serve one client, then exit; a failure of its run is the exit code
     #[arg(long)]
     pub once: bool,
+    /// Keep pools of prepared runs in this folder, for clients that ask (`alice prepare`)
+    #[arg(long, value_name = "FOLDER")]
+    pub pool: Option<PathBuf>,
     /// Append a record of each run to this file, one JSON object per line
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,

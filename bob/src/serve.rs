@@ -6,12 +6,12 @@
 use crate::{Models, Serve};
 use channels::ChannelError;
 use cli::{Failure, Run, bytes, seconds};
-use net::{Connection, Listener};
+use net::{Connection, Identity, Listener};
 use prg::Prg;
 use protocol::audit::FileAudit;
-use protocol::engine::{Silent, run_bob};
+use protocol::engine::{Silent, run_bob_with};
 use protocol::report::Side;
-use protocol::session::{self, Catalogue};
+use protocol::session::{self, Agreed, Catalogue, Task};
 use protocol::{Bob, Plan, ProtocolError};
 use std::io::{Write, stdout};
 
@@ -33,10 +33,10 @@ pub fn serve(flags: &Serve) -> Result<(), Failure> {
         stopper.stop();
     });
     if flags.once {
-        return listener.accept().map_or(Ok(()), |connection| attend(connection, &models, flags));
+        return listener.accept().map_or(Ok(()), |connection| attend(connection, &identity, &models, flags));
     }
     // What went wrong is in the log, and no business of the other clients.
-    listener.serve(|connection| drop(attend(connection, &models, flags)));
+    listener.serve(|connection| drop(attend(connection, &identity, &models, flags)));
     tracing::info!("stopped");
     Ok(())
 }
@@ -51,10 +51,15 @@ fn announce(listener: &Listener, models: &Models) -> Result<(), Failure> {
 }
 
 /// Serves one client to its end, and logs how it ended.
-fn attend(connection: Connection, models: &Models, flags: &Serve) -> Result<(), Failure> {
+fn attend(
+    connection: Connection,
+    identity: &Identity,
+    models: &Models,
+    flags: &Serve,
+) -> Result<(), Failure> {
     let (peer, address) = (connection.peer_name().to_owned(), connection.address());
     tracing::info!(peer, %address, "connected");
-    let served = converse(connection, models, flags);
+    let served = converse(connection, identity, models, flags);
     match &served {
         Ok(()) => tracing::info!(peer, %address, "left"),
         Err(error) => tracing::warn!(peer, %address, "run failed: {error}"),
@@ -63,21 +68,37 @@ fn attend(connection: Connection, models: &Models, flags: &Serve) -> Result<(), 
 }
 
 /// Runs what the client asks for until it leaves.
-fn converse(connection: Connection, models: &Models, flags: &Serve) -> Result<(), Failure> {
+fn converse(
+    connection: Connection,
+    identity: &Identity,
+    models: &Models,
+    flags: &Serve,
+) -> Result<(), Failure> {
+    let peer = connection.peer_fingerprint();
+    let store = flags.pool.as_deref().map(|folder| cli::store(folder, identity, Side::Bob, peer));
     let mut bob = Bob::new(connection.into_channel(), Prg::from_os());
     if let Some(path) = &flags.run.audit {
         bob = bob.with_audit(FileAudit::new(cli::private_file(path)?, flags.run.audit_also.clone()));
     }
     loop {
-        let (model, plan) = match session::answer(bob.channel(), models) {
+        let Agreed { model, plan, task } = match session::answer(bob.channel(), models, store.as_ref()) {
             Ok(agreed) => agreed,
             Err(ProtocolError::Channel(ChannelError::Closed)) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
         let (name, preset) = (&model.manifest.name, plan.config().preset.name());
-        tracing::info!(model = name, preset, plan = cli::short(&plan.hash()), "run begins");
+        let begins = match &task {
+            Task::Run(None) => "run begins",
+            Task::Run(Some(_)) => "run from the pool begins",
+            Task::Prepare(_) => "making an item for the pool begins",
+        };
+        tracing::info!(model = name, preset, plan = cli::short(&plan.hash()), "{begins}");
+        let done = match task {
+            Task::Run(item) => run_bob_with(&plan, &mut bob, item, model, &mut Silent)?,
+            Task::Prepare(slot) => session::store_item(&mut bob, &plan, slot, &mut Silent)?,
+        };
         let mut run = Run::default();
-        run.add(&run_bob(&plan, &mut bob, model, &mut Silent)?);
+        run.add(&done);
         report(&run, &plan, flags)?;
     }
 }
@@ -86,7 +107,7 @@ fn report(run: &Run, plan: &Plan, flags: &Serve) -> Result<(), Failure> {
     let record = run.record(plan, Side::Bob, "bob serve", flags.endpoint.profile_name());
     let total = cli::sum([&record.phases.setup, &record.phases.offline, &record.phases.online]);
     tracing::info!(
-        "run done in {}: {} in, {} out",
+        "done in {}: {} in, {} out",
         seconds(total.seconds),
         bytes(total.bytes_alice_to_bob),
         bytes(total.bytes_bob_to_alice)

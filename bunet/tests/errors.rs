@@ -194,7 +194,7 @@ fn a_server_that_speaks_garbage_is_noticed() {
     fails(&place, place.alice(&mute, &[]), 6, &["the peer sent"]);
     let model = place.model.clone();
     let late = impostor(&place, move |mut connection| {
-        session::answer(connection.channel(), &model).map(drop).unwrap();
+        session::answer(connection.channel(), &model, None).map(drop).unwrap();
         let _ = noise(&mut connection, 1 << 20);
         let _ = connection.channel().recv(64 << 20);
     });
@@ -238,7 +238,7 @@ fn a_manifest_that_would_write_to_the_terminal_is_refused() {
     model.manifest.labels[0].name = "\x1b[2J".into();
     let server = impostor(&place, move |mut connection| {
         // It ends with Alice's farewell.
-        let _ = session::answer(connection.channel(), &model);
+        let _ = session::answer(connection.channel(), &model, None);
     });
     fails(&place, place.alice(&server, &[]), 6, &["control characters"]);
 }

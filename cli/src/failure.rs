@@ -4,6 +4,7 @@ use channels::ChannelError;
 use gc::GcError;
 use net::NetError;
 use ot::OtError;
+use protocol::store::StoreError;
 use protocol::{PlanError, ProtocolError};
 use std::fmt::Display;
 use std::process::ExitCode;
@@ -101,8 +102,9 @@ fn judge(error: &ProtocolError) -> (Kind, &'static str) {
         E::Ot(_) | E::Gc(_) | E::Upload(_) | E::Reply(_) | E::Key(_) | E::Peer(_) => {
             (Kind::Peer, other_version)
         }
-        E::Params(_) | E::Disagreement(_) | E::Refused(_) | E::Plan(_) => (Kind::Plan, ""),
-        E::Audit(_) => (Kind::Output, ""),
+        E::Params(_) | E::Disagreement(_) | E::Refused(_) | E::Plan(_) | E::Pool(_) => (Kind::Plan, ""),
+        E::File(_) | E::Store(StoreError::File { .. }) => (Kind::Output, ""),
+        E::Store(_) => (Kind::Input, ""),
     }
 }
 

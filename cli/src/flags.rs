@@ -2,10 +2,12 @@
 
 use crate::{Failure, Kind};
 use clap::Args;
-use net::{Identity, Options, Profile, Trusted};
+use net::{Fingerprint, Identity, Options, Profile, Trusted};
 use protocol::ots::Source;
+use protocol::report::Side;
+use protocol::store::Store;
 use protocol::{Config, Operator, Preset};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Who this side is, and whom it trusts.
@@ -68,6 +70,14 @@ pub struct PlanFlags {
     /// A TOML file with `preset`, `bits`, `[strategies]` and `[layers]`; flags are stronger
     #[arg(long, value_name = "FILE.toml")]
     pub config: Option<PathBuf>,
+}
+
+/// What a pool's files are sealed with is derived for this purpose.
+const POOL_KEY: &str = "bunet 2026-11-21 pools on disk";
+
+/// Where a party keeps what it prepared with a peer; sealed with a key that follows from its private key.
+pub fn store(folder: &Path, identity: &Identity, side: Side, peer: Fingerprint) -> Store {
+    Store::new(folder, identity.derive_key(POOL_KEY), side, *peer.as_bytes())
 }
 
 impl PlanFlags {

@@ -24,7 +24,7 @@ mod table;
 mod units;
 
 pub use failure::{Failure, Kind, finish};
-pub use flags::{Endpoint, PlanFlags, RunFlags, preset, profile};
+pub use flags::{Endpoint, PlanFlags, RunFlags, preset, profile, store};
 pub use log::start_log;
 pub use machine::{commit, machine};
 pub use output::{append_json, append_only, private_file, write_json};

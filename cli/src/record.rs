@@ -8,33 +8,21 @@ use protocol::{Plan, session};
 
 /// What one party's run on one scan cost: a network that is run on several patches runs as often.
 #[derive(Default)]
-pub struct Run {
-    patches: u64,
-    sum: Measurements,
-}
+pub struct Run(Measurements);
 
 impl Run {
     /// Adds the run on one patch.
     pub fn add(&mut self, patch: &Measurements) {
-        self.patches += 1;
-        self.sum.setup += patch.setup;
-        self.sum.offline += patch.offline;
-        self.sum.online += patch.online;
-        self.sum.layers.resize(patch.layers.len(), Default::default());
-        self.sum.layers.iter_mut().zip(&patch.layers).for_each(|(sum, layer)| *sum += *layer);
+        self.0 += patch;
     }
 
     /// One party's record.
     pub fn record(&self, plan: &Plan, side: Side, command: &str, profile: String) -> RunRecord {
-        let mut record = report::record(plan, side, &self.sum);
+        let mut record = report::record(plan, side, &self.0);
         record.command = command.to_owned();
         record.commit = commit();
         record.machine = machine();
         record.profile = profile;
-        for layer in &mut record.layers {
-            layer.predicted_bytes_alice_to_bob *= self.patches;
-            layer.predicted_bytes_bob_to_alice *= self.patches;
-        }
         let peak = match side {
             Side::Alice => &mut record.peak_memory_bytes.alice,
             Side::Bob => &mut record.peak_memory_bytes.bob,

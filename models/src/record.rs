@@ -33,6 +33,9 @@ pub struct RunRecord {
     pub profile: String,
     /// Cost by phase.
     pub phases: Phases,
+    /// Where runs took what was made beforehand; that is in none of the phases.
+    #[serde(default)]
+    pub pool: Option<PoolRecord>,
     /// CPU time by primitive, and waits, by phase.
     #[serde(default)]
     pub efforts: ByPhase<Effort>,
@@ -101,6 +104,17 @@ pub struct PhaseRecord {
     pub bytes_bob_to_alice: u64,
     /// Rounds, as Alice counts them.
     pub rounds: u64,
+}
+
+/// Runs from a pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PoolRecord {
+    /// Items that were used up, one per run.
+    pub items: u64,
+    /// Runs that found no item and made everything themselves.
+    pub live: u64,
+    /// What making the items cost this party, beforehand.
+    pub prepared: PhaseRecord,
 }
 
 /// Cost of one layer.

@@ -83,6 +83,12 @@ impl Identity {
         &self.certificate
     }
 
+    /// A key for another purpose, which only the holder of the private key can derive (BLAKE3's key derivation). The
+    /// purpose is a fixed text that nothing else uses.
+    pub fn derive_key(&self, purpose: &'static str) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(blake3::derive_key(purpose, &self.key))
+    }
+
     /// A copy of the key for rustls.
     pub(crate) fn key(&self) -> PrivateKeyDer<'static> {
         PrivatePkcs8KeyDer::from(self.key.to_vec()).into()

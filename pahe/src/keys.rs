@@ -43,8 +43,7 @@ impl SecretKey {
     pub fn generate(params: &Arc<Params>, prg: &mut Prg) -> Arc<Self> {
         let mut signed = Zeroizing::new(vec![0; params.degree()]);
         ternary_into(prg, &mut signed);
-        let scaled = params.limbs().iter().map(|ring| scaled_key(ring, &signed)).collect();
-        Arc::new(Self { params: Arc::clone(params), secret: Arc::new(Secret { signed, scaled }) })
+        Self::from_signed(params, signed)
     }
 
     /// The same secret for another plaintext modulus: keys depend on the rings only.
@@ -54,6 +53,28 @@ impl SecretKey {
     pub fn with_params(&self, params: &Arc<Params>) -> Arc<Self> {
         assert!(self.params.same_rings(params), "a key serves the rings it was made for");
         Arc::new(Self { params: Arc::clone(params), secret: Arc::clone(&self.secret) })
+    }
+
+    /// The secret as bytes, for a store of its owner's: one per coefficient.
+    pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(self.secret.signed.iter().map(|x| x.wrapping_add(1) as u8).collect())
+    }
+
+    /// Reads what [`SecretKey::to_bytes`] wrote.
+    pub fn from_bytes(params: &Arc<Params>, bytes: &[u8]) -> Result<Arc<Self>, KeyError> {
+        if bytes.len() != params.degree() {
+            return Err(KeyError::Length { expected: params.degree(), got: bytes.len() });
+        }
+        if bytes.iter().any(|&byte| byte > 2) {
+            return Err(KeyError::Range);
+        }
+        let signed = bytes.iter().map(|&byte| u64::from(byte).wrapping_sub(1)).collect();
+        Ok(Self::from_signed(params, Zeroizing::new(signed)))
+    }
+
+    fn from_signed(params: &Arc<Params>, signed: Zeroizing<Vec<u64>>) -> Arc<Self> {
+        let scaled = params.limbs().iter().map(|ring| scaled_key(ring, &signed)).collect();
+        Arc::new(Self { params: Arc::clone(params), secret: Arc::new(Secret { signed, scaled }) })
     }
 
     /// The parameter set.
@@ -219,6 +240,20 @@ mod tests {
         assert!(matches!(short, Some(KeyError::Length { .. })));
         bytes[16..24].fill(0xff);
         assert_eq!(PublicKey::from_bytes(&params, &bytes).err(), Some(KeyError::Range));
+    }
+
+    #[test]
+    fn a_secret_key_is_kept_and_read() {
+        let params = Params::small(Modulus::pow2(16).unwrap()).unwrap();
+        let secret = SecretKey::generate(&params, &mut Prg::new(&Seed::from_bytes([3; 16])));
+        let mut bytes = secret.to_bytes();
+        let back = SecretKey::from_bytes(&params, &bytes).unwrap();
+        assert_eq!(back.signed(), secret.signed());
+        assert!((0..2).all(|l| back.scaled(l).values() == secret.scaled(l).values()));
+        let short = SecretKey::from_bytes(&params, &bytes[1..]).err();
+        assert!(matches!(short, Some(KeyError::Length { .. })));
+        bytes[7] = 3;
+        assert_eq!(SecretKey::from_bytes(&params, &bytes).err(), Some(KeyError::Range));
     }
 
     #[test]

@@ -45,6 +45,14 @@ impl Cost {
     }
 }
 
+impl Flow {
+    /// The flow of several runs.
+    pub fn times(self, n: u64) -> Self {
+        let Self { alice_to_bob, bob_to_alice, rounds } = self;
+        Self { alice_to_bob: n * alice_to_bob, bob_to_alice: n * bob_to_alice, rounds: n * rounds }
+    }
+}
+
 impl Add for Flow {
     type Output = Self;
     fn add(self, other: Self) -> Self {

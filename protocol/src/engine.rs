@@ -5,21 +5,26 @@ use crate::clock::Stopwatch;
 use crate::config::Operator;
 use crate::cost::Exactness;
 use crate::error::ProtocolError;
-use crate::party::{Alice, Bob};
+use crate::party::{Alice, Bob, DataHolder, Party, Provider, Role};
 use crate::plan::{Plan, PlannedLayer};
+use crate::session;
 use crate::share::Share;
+use crate::store::{self, Item};
 use crate::strategy::Prepared;
 use channels::Traffic;
 use meter::{Primitive, Spent};
 use models::Op;
 use models::manifest::Model;
 use ndarray::{Array3, Array4};
+use std::io::{self, Write};
 
 /// A part of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Keys and base OTs.
     Setup,
+    /// In place of set-up and offline: an item of a pool is taken up, and what cannot be kept is set up.
+    Resume,
     /// What does not depend on the scan.
     Offline,
     /// The rest.
@@ -39,9 +44,17 @@ pub struct Measure {
     pub traffic: Traffic,
 }
 
-/// What a run cost one party.
+/// What a run cost one party, or several runs of a plan.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Measurements {
+    /// How many runs.
+    pub runs: u64,
+    /// How many of them took an item of a pool.
+    pub from_pool: u64,
+    /// How many items were made for a pool; that is in set-up and offline, and no run.
+    pub made: u64,
+    /// What making those items cost, beforehand: it is in no phase.
+    pub prepared: Measure,
     /// Keys and base OTs.
     pub setup: Measure,
     /// What does not depend on the scan.
@@ -76,6 +89,17 @@ pub fn run_alice(
     input: &Array4<i64>,
     observer: &mut dyn Observer,
 ) -> Result<(Array3<u8>, Measurements), ProtocolError> {
+    run_alice_with(plan, alice, None, input, observer)
+}
+
+/// Runs Alice's side from an item of a pool; without one everything is made now.
+pub fn run_alice_with(
+    plan: &Plan,
+    alice: &mut Alice,
+    item: Option<Item<DataHolder>>,
+    input: &Array4<i64>,
+    observer: &mut dyn Observer,
+) -> Result<(Array3<u8>, Measurements), ProtocolError> {
     let node = plan.manifest().graph.node(0);
     let shape = node.shape;
     let [d, h, w] = shape.dims;
@@ -87,7 +111,10 @@ pub fn run_alice(
     // Alice knows the whole input, so Bob's share of it is zero.
     let values = input.iter().map(|&x| modulus.reduce(x)).collect();
     let input = Share::new(modulus, shape, values);
-    let (result, measurements) = run(plan, alice, input, observer)?;
+    let (result, measurements) =
+        run(plan, alice, item, input, observer, |alice, layer, prepared, inputs| {
+            layer.step.alice(alice, prepared, inputs)
+        })?;
     let labels = result.values.iter().map(|&label| label as u8).collect();
     let [d, h, w] = plan.manifest().graph.node(plan.manifest().graph.output()).shape.dims;
     let labels = Array3::from_shape_vec((d, h, w), labels);
@@ -103,97 +130,55 @@ pub fn run_bob(
     model: &Model,
     observer: &mut dyn Observer,
 ) -> Result<Measurements, ProtocolError> {
+    run_bob_with(plan, bob, None, model, observer)
+}
+
+/// Runs Bob's side from an item of a pool; without one everything is made now.
+pub fn run_bob_with(
+    plan: &Plan,
+    bob: &mut Bob,
+    item: Option<Item<Provider>>,
+    model: &Model,
+    observer: &mut dyn Observer,
+) -> Result<Measurements, ProtocolError> {
     let input = Share::zero(plan.input_modulus(), plan.manifest().graph.node(0).shape);
-    let mut with_weights = BobWithModel { bob, model };
-    Ok(run(plan, &mut with_weights, input, observer)?.1)
+    let done = run(plan, bob, item, input, observer, |bob, layer, prepared, inputs| {
+        layer.step.bob(bob, prepared, model.weights.get(&layer.id), inputs)
+    });
+    Ok(done?.1)
 }
 
-/// One party's half of a step; the walk over the graph is the same for both.
-trait Half {
-    fn traffic(&self) -> Traffic;
-    fn flush(&mut self) -> Result<(), ProtocolError>;
-    fn setup(&mut self, plan: &Plan) -> Result<(), ProtocolError>;
-    fn prepare(&mut self, layer: &PlannedLayer) -> Result<Prepared, ProtocolError>;
-    fn run(
-        &mut self,
-        layer: &PlannedLayer,
-        prepared: Prepared,
-        inputs: &[&Share],
-    ) -> Result<Vec<u64>, ProtocolError>;
-    fn audit(&mut self) -> Option<&mut dyn Audit>;
-}
-
-impl Half for &mut Alice {
-    fn traffic(&self) -> Traffic {
-        self.channel.traffic()
-    }
-
-    fn flush(&mut self) -> Result<(), ProtocolError> {
-        Ok(self.channel.flush()?)
-    }
-
-    fn setup(&mut self, plan: &Plan) -> Result<(), ProtocolError> {
-        crate::session::setup_alice(plan, self)
-    }
-
-    fn prepare(&mut self, layer: &PlannedLayer) -> Result<Prepared, ProtocolError> {
-        let _metered = meter::scope(own_work(layer));
-        self.reserve(&layer.step.ots())?;
-        layer.step.prepare_alice(self)
-    }
-
-    fn run(
-        &mut self,
-        layer: &PlannedLayer,
-        prepared: Prepared,
-        inputs: &[&Share],
-    ) -> Result<Vec<u64>, ProtocolError> {
-        let _metered = meter::scope(own_work(layer));
-        layer.step.alice(self, prepared, inputs)
-    }
-
-    fn audit(&mut self) -> Option<&mut dyn Audit> {
-        self.audit.as_deref_mut().map(|audit| audit as &mut dyn Audit)
-    }
-}
-
-struct BobWithModel<'a> {
-    bob: &'a mut Bob,
-    model: &'a Model,
-}
-
-impl Half for &mut BobWithModel<'_> {
-    fn traffic(&self) -> Traffic {
-        self.bob.channel.traffic()
-    }
-
-    fn flush(&mut self) -> Result<(), ProtocolError> {
-        Ok(self.bob.channel.flush()?)
-    }
-
-    fn setup(&mut self, plan: &Plan) -> Result<(), ProtocolError> {
-        crate::session::setup_bob(plan, self.bob)
-    }
-
-    fn prepare(&mut self, layer: &PlannedLayer) -> Result<Prepared, ProtocolError> {
-        let _metered = meter::scope(own_work(layer));
-        self.bob.reserve(&layer.step.ots())?;
-        layer.step.prepare_bob(self.bob)
-    }
-
-    fn run(
-        &mut self,
-        layer: &PlannedLayer,
-        prepared: Prepared,
-        inputs: &[&Share],
-    ) -> Result<Vec<u64>, ProtocolError> {
-        let _metered = meter::scope(own_work(layer));
-        layer.step.bob(self.bob, prepared, self.model.weights.get(&layer.id), inputs)
-    }
-
-    fn audit(&mut self) -> Option<&mut dyn Audit> {
-        self.bob.audit.as_deref_mut().map(|audit| audit as &mut dyn Audit)
-    }
+/// Set-up, offline and online phases.
+fn run<R: Role>(
+    plan: &Plan,
+    party: &mut Party<R>,
+    item: Option<Item<R>>,
+    input: Share,
+    observer: &mut dyn Observer,
+    step: impl Fn(&mut Party<R>, &PlannedLayer, Prepared, &[&Share]) -> Result<Vec<u64>, ProtocolError>,
+) -> Result<(Share, Measurements), ProtocolError> {
+    let mut measurements = Measurements { runs: 1, ..Measurements::new(plan) };
+    let prepared = match item {
+        Some(item) => {
+            observer.phase(Phase::Resume);
+            (measurements.from_pool, measurements.prepared) = (1, item.made);
+            let (prepared, setup) = measured(party, |party| session::resume(plan, party, item))?;
+            measurements.setup = setup;
+            prepared
+        }
+        None => {
+            observer.phase(Phase::Setup);
+            measurements.setup = measured(party, |party| session::set_up(plan, party))?.1;
+            let mut prepared = Vec::with_capacity(plan.layers().len());
+            offline(plan, party, observer, &mut measurements, |material| {
+                prepared.push(material);
+                Ok(())
+            })?;
+            prepared
+        }
+    };
+    let result = online(plan, party, prepared, input, observer, &mut measurements, step)?;
+    Ok((result, measurements))
 }
 
 /// What a layer's work is charged to where no primitive inside it claims it.
@@ -208,31 +193,59 @@ fn own_work(layer: &PlannedLayer) -> Primitive {
     }
 }
 
-/// Set-up, offline and online phases; shares are dropped after their last reader.
-fn run(
+/// Makes an item of a pool: what does not depend on the scan goes to `out`, layer by layer.
+pub(crate) fn prepare<R: Role>(
     plan: &Plan,
-    mut party: impl Half,
-    input: Share,
+    party: &mut Party<R>,
+    out: &mut dyn Write,
     observer: &mut dyn Observer,
-) -> Result<(Share, Measurements), ProtocolError> {
-    let graph = &plan.manifest().graph;
-    let mut measurements =
-        Measurements { layers: vec![Measure::default(); plan.layers().len()], ..Default::default() };
-
+) -> Result<Measurements, ProtocolError> {
+    let mut measurements = Measurements { made: 1, ..Measurements::new(plan) };
     observer.phase(Phase::Setup);
-    measurements.setup = measured(&mut party, |party| party.setup(plan))?.1;
+    measurements.setup = measured(party, |party| session::set_up(plan, party))?.1;
+    let save = |prepared| store::save_prepared(&prepared, out);
+    offline(plan, party, observer, &mut measurements, save)?;
+    let mut made = measurements.setup;
+    made += measurements.offline;
+    store::save_rest(plan, party, &made, out)?;
+    Ok(measurements)
+}
 
+/// What every layer prepares, in order.
+fn offline<R: Role>(
+    plan: &Plan,
+    party: &mut Party<R>,
+    observer: &mut dyn Observer,
+    measurements: &mut Measurements,
+    mut keep: impl FnMut(Prepared) -> io::Result<()>,
+) -> Result<(), ProtocolError> {
     observer.phase(Phase::Offline);
-    let mut prepared = Vec::with_capacity(plan.layers().len());
     for (index, layer) in plan.layers().iter().enumerate() {
-        let prepare = measured(&mut party, |party| party.prepare(layer));
-        let (material, measure) = prepare.map_err(|error| error.in_layer(&graph.node(layer.id).name))?;
+        let prepare = measured(party, |party| {
+            let _metered = meter::scope(own_work(layer));
+            party.reserve(&layer.step.ots())?;
+            Ok(keep(R::prepare(party, layer)?)?)
+        });
+        let name = &plan.manifest().graph.node(layer.id).name;
+        let measure = prepare.map_err(|error| error.in_layer(name))?.1;
         measurements.layers[index] = measure;
         measurements.offline += measure;
-        prepared.push(material);
     }
+    Ok(())
+}
 
+/// The walk over the graph; shares are dropped after their last reader.
+fn online<R: Role>(
+    plan: &Plan,
+    party: &mut Party<R>,
+    prepared: Vec<Prepared>,
+    input: Share,
+    observer: &mut dyn Observer,
+    measurements: &mut Measurements,
+    step: impl Fn(&mut Party<R>, &PlannedLayer, Prepared, &[&Share]) -> Result<Vec<u64>, ProtocolError>,
+) -> Result<Share, ProtocolError> {
     observer.phase(Phase::Online);
+    let graph = &plan.manifest().graph;
     let mut readers: Vec<usize> = graph.consumers().iter().map(Vec::len).collect();
     let mut shares: Vec<Option<Share>> = Vec::new();
     shares.push(Some(input));
@@ -241,11 +254,12 @@ fn run(
         observer.layer(index, layer);
         let node = graph.node(layer.id);
         if let Some(input) = shares[node.inputs[0]].as_ref() {
-            record(party.audit(), layer, input).map_err(|error| error.in_layer(&node.name))?;
+            record(party.audit.as_deref_mut(), layer, input).map_err(|error| error.in_layer(&node.name))?;
         }
-        let run = measured(&mut party, |party| {
+        let run = measured(party, |party| {
             let inputs: Vec<&Share> = node.inputs.iter().filter_map(|&id| shares[id].as_ref()).collect();
-            party.run(layer, material, &inputs)
+            let _metered = meter::scope(own_work(layer));
+            step(party, layer, material, &inputs)
         });
         let (values, measure) = run.map_err(|error| error.in_layer(&node.name))?;
         measurements.online += measure;
@@ -259,29 +273,53 @@ fn run(
             }
         }
     }
-    let result = shares.pop().flatten();
-    result
-        .map(|result| (result, measurements))
-        .ok_or_else(|| ProtocolError::Disagreement("the network has no layers".into()))
+    shares.pop().flatten().ok_or_else(|| ProtocolError::Disagreement("the network has no layers".into()))
 }
 
 /// Hands a layer's input to the audit, if there is one that wants it. No part of the run, and not measured.
-fn record(audit: Option<&mut dyn Audit>, layer: &PlannedLayer, input: &Share) -> Result<(), ProtocolError> {
-    let wants = |audit: &&mut dyn Audit| layer.step.exactness() == Exactness::Carry || audit.wants(layer.id);
-    Ok(audit.filter(wants).map_or(Ok(()), |audit| audit.record(layer.id, input))?)
+fn record(
+    audit: Option<&mut (dyn Audit + 'static)>,
+    layer: &PlannedLayer,
+    input: &Share,
+) -> Result<(), ProtocolError> {
+    let wants = layer.step.exactness() == Exactness::Carry;
+    match audit.filter(|audit| wants || audit.wants(layer.id)) {
+        Some(audit) => Ok(audit.record(layer.id, input)?),
+        None => Ok(()),
+    }
 }
 
 /// Runs `body` and says what it cost; what it queued is handed to the transport.
-fn measured<P: Half, T>(
-    party: &mut P,
-    body: impl FnOnce(&mut P) -> Result<T, ProtocolError>,
+fn measured<R: Role, T>(
+    party: &mut Party<R>,
+    body: impl FnOnce(&mut Party<R>) -> Result<T, ProtocolError>,
 ) -> Result<(T, Measure), ProtocolError> {
-    let (watch, spent, traffic) = (Stopwatch::start(), meter::read(), party.traffic());
+    let (watch, spent, traffic) = (Stopwatch::start(), meter::read(), party.channel.traffic());
     let value = body(party)?;
-    party.flush()?;
+    party.channel.flush()?;
     let (seconds, cpu_seconds) = watch.read();
-    let (spent, traffic) = (meter::read() - spent, party.traffic() - traffic);
+    let (spent, traffic) = (meter::read() - spent, party.channel.traffic() - traffic);
     Ok((value, Measure { seconds, cpu_seconds, spent, traffic }))
+}
+
+impl Measurements {
+    fn new(plan: &Plan) -> Self {
+        Self { layers: vec![Measure::default(); plan.layers().len()], ..Self::default() }
+    }
+}
+
+impl std::ops::AddAssign<&Measurements> for Measurements {
+    fn add_assign(&mut self, other: &Measurements) {
+        self.runs += other.runs;
+        self.from_pool += other.from_pool;
+        self.made += other.made;
+        self.setup += other.setup;
+        self.offline += other.offline;
+        self.online += other.online;
+        self.prepared += other.prepared;
+        self.layers.resize(self.layers.len().max(other.layers.len()), Measure::default());
+        self.layers.iter_mut().zip(&other.layers).for_each(|(sum, layer)| *sum += *layer);
+    }
 }
 
 impl std::ops::AddAssign for Measure {

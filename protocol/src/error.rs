@@ -1,5 +1,6 @@
 //! What can go wrong in a run.
 
+use crate::store::{PoolMismatch, StoreError};
 use channels::ChannelError;
 
 /// A run that ended early. The channel is not usable afterwards.
@@ -46,9 +47,15 @@ pub enum ProtocolError {
         /// What went wrong there.
         source: Box<ProtocolError>,
     },
-    /// An audit file could not be written or read.
-    #[error("audit: {0}")]
-    Audit(#[from] std::io::Error),
+    /// A file beside the run, an audit's or a pool's draft, could not be written or read.
+    #[error("file: {0}")]
+    File(#[from] std::io::Error),
+    /// A pool that cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The parties' halves of a pool do not fit together.
+    #[error("pool: {0}")]
+    Pool(#[from] PoolMismatch),
 }
 
 impl ProtocolError {

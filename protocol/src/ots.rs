@@ -95,6 +95,12 @@ impl Directions {
         Self { from_alice: sends(Sender::Alice), from_bob: sends(Sender::Bob) || bits }
     }
 
+    /// Who sends, in the order of the set-up.
+    pub(crate) fn senders(self) -> impl Iterator<Item = Sender> {
+        let both = [(self.from_bob, Sender::Bob), (self.from_alice, Sender::Alice)];
+        both.into_iter().filter_map(|(wanted, sender)| wanted.then_some(sender))
+    }
+
     /// Either's needs.
     pub(crate) fn or(self, other: Self) -> Self {
         Self { from_alice: self.from_alice || other.from_alice, from_bob: self.from_bob || other.from_bob }

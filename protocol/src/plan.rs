@@ -16,6 +16,7 @@ use crate::cost::{Cost, Flow};
 use crate::error::PlanError;
 use crate::keys::KeySpec;
 use crate::ots::{Directions, Ledger};
+use crate::store::keeps_transfers;
 use crate::strategy::{Needs, STRATEGIES, Site, Step, Strategy, find, operator};
 use models::{Manifest, NodeId, Op};
 use ntt::Modulus;
@@ -116,7 +117,13 @@ impl Plan {
 
     /// Cost of the set-up: keys and base OTs.
     pub fn setup_cost(&self) -> Flow {
-        crate::session::setup_cost(self)
+        let [keys, transfers] = crate::session::setup_cost(self);
+        keys + transfers
+    }
+
+    /// What is left of the set-up in a run from a pool: transfers of a source that cannot be kept.
+    pub fn pooled_setup_cost(&self) -> Flow {
+        if keeps_transfers(self) { Flow::default() } else { crate::session::setup_cost(self)[1] }
     }
 }
 

@@ -5,7 +5,8 @@ use crate::plan::Plan;
 use crate::session::hex;
 use meter::Primitive;
 use models::record::{
-    ByPhase, Effort, LayerRecord, ModelId, Parameters, PerParty, PhaseRecord, Phases, RunRecord, Waits,
+    ByPhase, Effort, LayerRecord, ModelId, Parameters, PerParty, PhaseRecord, Phases, PoolRecord, RunRecord,
+    Waits,
 };
 
 /// Statistical security of a whole run, bits.
@@ -22,7 +23,9 @@ pub enum Side {
 
 /// The record of one party's run, with null where it cannot know.
 pub fn record(plan: &Plan, side: Side, measurements: &Measurements) -> RunRecord {
-    let setup = plan.setup_cost();
+    let Measurements { runs, from_pool, made, .. } = *measurements;
+    let live = runs - from_pool;
+    let setup = plan.setup_cost().times(live + made) + plan.pooled_setup_cost().times(from_pool);
     let cost = plan.cost();
     let mut record = RunRecord {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -35,21 +38,26 @@ pub fn record(plan: &Plan, side: Side, measurements: &Measurements) -> RunRecord
         profile: "loopback".into(),
         phases: Phases {
             setup: phase(side, &measurements.setup, setup.rounds),
-            offline: phase(side, &measurements.offline, cost.offline.rounds),
-            online: phase(side, &measurements.online, cost.online.rounds),
+            offline: phase(side, &measurements.offline, (live + made) * cost.offline.rounds),
+            online: phase(side, &measurements.online, runs * cost.online.rounds),
         },
         efforts: ByPhase {
             setup: effort(side, &measurements.setup),
             offline: effort(side, &measurements.offline),
             online: effort(side, &measurements.online),
         },
+        pool: (from_pool > 0).then(|| PoolRecord {
+            items: from_pool,
+            live,
+            prepared: phase(side, &measurements.prepared, 0),
+        }),
         ..RunRecord::default()
     };
     let planned = plan.layers().iter().zip(&measurements.layers);
     record.layers = planned
         .map(|(layer, measure)| {
             let node = plan.manifest().graph.node(layer.id);
-            let predicted = layer.cost.total();
+            let predicted = layer.cost.offline.times(live + made) + layer.cost.online.times(runs);
             let [d, h, w] = node.shape.dims;
             let (alice_to_bob, bob_to_alice) = directions(side, measure);
             LayerRecord {

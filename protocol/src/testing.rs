@@ -189,7 +189,7 @@ pub(crate) fn try_run_layer(
     let needs = Directions::of(&step.ots());
     let ((a, traffic_a), (b, traffic_b)) = std::thread::scope(|scope| {
         let alice = scope.spawn(|| {
-            keys.iter().for_each(|spec| alice.make_keys(spec).unwrap());
+            keys.iter().for_each(|spec| alice.exchange_keys(spec).unwrap());
             alice.set_up_ot(source, needs).unwrap();
             alice.channel.flush().unwrap();
             let start = alice.channel.traffic();
@@ -201,7 +201,7 @@ pub(crate) fn try_run_layer(
             alice.channel.flush().unwrap();
             (share, [middle - start, alice.channel.traffic() - middle])
         });
-        keys.iter().for_each(|spec| bob.take_keys(spec).unwrap());
+        keys.iter().for_each(|spec| bob.exchange_keys(spec).unwrap());
         bob.set_up_ot(source, needs).unwrap();
         bob.channel.flush().unwrap();
         let start = bob.channel.traffic();

@@ -10,7 +10,7 @@ use models::unet::{Pooling, UNet, activations, random_image};
 use ndarray::{Array3, Array4};
 use prg::Prg;
 use protocol::engine::{Silent, run_alice, run_bob};
-use protocol::session::{answer, fetch_manifest, propose};
+use protocol::session::{Agreed, answer, fetch_manifest, propose};
 use protocol::{Alice, Bob, Config, Plan, Preset, ProtocolError};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -102,7 +102,7 @@ fn session(
     let mut bob_channel = Channel::new(faulty(b.0, bob_fault), b.1);
     std::thread::scope(|scope| {
         let bob = scope.spawn(move || {
-            let (model, plan) = answer(&mut bob_channel, model)?;
+            let Agreed { model, plan, .. } = answer(&mut bob_channel, model, None)?;
             let mut bob = Bob::new(bob_channel, Prg::from_os());
             run_bob(&plan, &mut bob, model, &mut Silent)?;
             let traffic = bob.channel().traffic();
@@ -182,7 +182,7 @@ fn a_foreign_manifest_or_plan_is_refused_with_words() {
     let refused = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let error = answer(&mut bob, &model).err().unwrap();
+            let error = answer(&mut bob, &model, None).err().unwrap();
             assert!(error.to_string().contains("no network with manifest"), "{error}");
             refused.store(true, Ordering::Relaxed);
         });
