@@ -25,6 +25,7 @@ pub(crate) fn plan(flags: &args::Plan) -> Result<(), Failure> {
     print!("{}", layers(&plan, &live));
     println!();
     print!("{}", phases(&plan));
+    println!("{}", beforehand(&plan));
     println!();
     let profiles = flags.profile.map_or_else(|| PROFILES[1..].to_vec(), |profile| vec![profile]);
     print!("{}", networks_table(&plan, &profiles));
@@ -116,6 +117,15 @@ fn phases(plan: &Plan) -> String {
         ]);
     }
     table.render()
+}
+
+/// What a pool takes out of a run.
+fn beforehand(plan: &Plan) -> String {
+    let sum = |flow: Flow| flow.alice_to_bob + flow.bob_to_alice;
+    let total = sum(plan.setup_cost()) + sum(plan.cost().total());
+    let in_run = sum(plan.pooled_setup_cost()) + sum(plan.cost().online);
+    let share = 100.0 * (total - in_run) as f64 / total.max(1) as f64;
+    format!("of these, `alice prepare` makes {} beforehand ({share:.0} %)", bytes(total - in_run))
 }
 
 fn networks_table(plan: &Plan, profiles: &[Profile]) -> String {

@@ -111,3 +111,49 @@ fn the_plan_tells_what_the_run_will_cost() {
     }
     assert!(line.ends_with(&format!(" {}", total.rounds)), "{} are not the rounds of: {line}", total.rounds);
 }
+
+#[test]
+fn what_was_prepared_beforehand_is_used_once() {
+    let place = Place::new();
+    let bob = place.bob(&["--pool", "bob-pool", "--json", "bob.jsonl"]);
+    let prepare = |server: &str| {
+        let args = ["alice", "prepare", "--server", server, "--pool", "alice-pool", "--runs", "2"];
+        let keys = ["--identity", "alice.key", "--trust", "bob.crt", "--json", "made.json", "--overwrite"];
+        let output = place.command(&[&args[..], &keys].concat()).output().unwrap();
+        (outcome(&output), String::from_utf8(output.stdout).unwrap())
+    };
+    let ((code, errors), text) = prepare(&bob.address);
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(errors.contains("run 2 of 2 prepared") && text.contains("2 runs in "), "{errors}{text}");
+    let read = |name: &str| -> RunRecord {
+        serde_json::from_str(&std::fs::read_to_string(place.path(name)).unwrap()).unwrap()
+    };
+    let made = read("made.json");
+    assert!(made.phases.setup.bytes_alice_to_bob > 0 && made.phases.online.bytes_alice_to_bob == 0);
+    let segment = |server: &str| {
+        let flags = ["--pool", "alice-pool", "--json", "run.json", "--overwrite"];
+        outcome(&place.alice(server, &flags).output().unwrap())
+    };
+    let (code, errors) = segment(&bob.address);
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(errors.contains("taking what was prepared"), "{errors}");
+    let record = read("run.json");
+    let pool = record.pool.unwrap();
+    assert_eq!((pool.items, pool.live), (1, 0));
+    assert_eq!(record.phases.offline.bytes_bob_to_alice, 0);
+    let both = |phase: &models::record::PhaseRecord| phase.bytes_alice_to_bob + phase.bytes_bob_to_alice;
+    assert_eq!(2 * both(&pool.prepared), both(&made.phases.setup) + both(&made.phases.offline));
+    for layer in &record.layers {
+        assert_eq!(layer.bytes_alice_to_bob, layer.predicted_bytes_alice_to_bob, "{}", layer.name);
+    }
+    // A server without pools cannot serve the other item, and says so.
+    let other = place.bob(&[]);
+    let (code, errors) = segment(&other.address);
+    assert!(code == Some(7) && errors.contains("bob serve --pool"), "{errors}");
+    let (code, errors) = segment(&bob.address);
+    assert!(code == Some(0) && errors.contains("holds 0 of 1 runs"), "{errors}");
+    assert!(read("run.json").pool.is_none());
+    let kinds: Vec<_> =
+        std::fs::read_to_string(place.path("bob.jsonl")).unwrap().lines().map(str::len).collect();
+    assert_eq!(kinds.len(), 4, "two items, two runs");
+}

@@ -279,7 +279,7 @@ pub(crate) fn resume<R: Role>(
 ) -> Result<Vec<Prepared>, ProtocolError> {
     party.keys = item.keys;
     match item.transfers {
-        Some(transfers) => party.transfers = transfers,
+        Some(transfers) => party.transfers = *transfers,
         None => party.set_up_ot(plan.config().ot, plan.ot_directions())?,
     }
     Ok(item.prepared)

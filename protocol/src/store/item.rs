@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 /// Transfers of an interactive source are not in it: those are set up in the run.
 pub struct Item<R: Role> {
     pub(crate) keys: R::Keys,
-    pub(crate) transfers: Option<Transfers>,
+    pub(crate) transfers: Option<Box<Transfers>>,
     pub(crate) prepared: Vec<Prepared>,
     /// Its number in the pool.
     pub number: u64,
@@ -92,7 +92,8 @@ impl<R: Role> Item<R> {
         let prepared = prepared.collect::<io::Result<Vec<_>>>()?;
         let keys = R::Keys::load(&plan.keys(), input)?;
         let kept = keeps_transfers(plan);
-        let transfers = kept.then(|| Transfers::load(R::ME, plan.ot_directions(), input)).transpose()?;
+        let transfers =
+            kept.then(|| Transfers::load(R::ME, plan.ot_directions(), input)).transpose()?.map(Box::new);
         let [sent, received, seconds] = [(); 3].map(|()| read_word(input));
         let mut made = Measure { seconds: f64::from_bits(seconds?), ..Measure::default() };
         (made.traffic.sent, made.traffic.received) = (sent?, received?);

@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn what_is_sealed_opens_in_its_place_only() {
         for len in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK] {
-            let plain: Vec<u8> = (0..len).map(|i| (i * i >> 7) as u8).collect();
+            let plain: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
             let mut sealed = seal(&plain);
             assert!(sealed.len() <= PREFIX + len + TAG * len.div_ceil(CHUNK).max(1));
             assert_ne!(sealed, seal(&plain), "nonces are fresh");

@@ -1,5 +1,5 @@
 //! Pools on disk: runs from them, damaged and outdated files, and processes that are killed at every step.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod files;
 mod kill;
