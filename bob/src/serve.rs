@@ -107,7 +107,7 @@ fn report(run: &Run, plan: &Plan, flags: &Serve) -> Result<(), Failure> {
     let record = run.record(plan, Side::Bob, "bob serve", flags.endpoint.profile_name());
     let total = cli::sum([&record.phases.setup, &record.phases.offline, &record.phases.online]);
     tracing::info!(
-        "done in {}: {} in, {} out",
+        "run done in {}: {} in, {} out",
         seconds(total.seconds),
         bytes(total.bytes_alice_to_bob),
         bytes(total.bytes_bob_to_alice)

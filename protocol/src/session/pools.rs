@@ -47,7 +47,7 @@ pub fn make(
     pool.step("making proposed");
     let item = match reply(&mut alice.channel)? {
         Reply::Pool(bob) => {
-            Marks::agree(pool.marks(), &bob)?;
+            compare(pool.marks(), &bob, &bob)?;
             pool.marks().next.max(bob.next)
         }
         _ => return Err(another_question()),
@@ -94,7 +94,7 @@ pub fn propose_item(
     pool.step("run proposed");
     match reply(channel)? {
         Reply::Pool(bob) => {
-            Marks::agree(&marks, &bob)?;
+            compare(&marks, &bob, &bob)?;
             pool.acknowledge(item + 1)?;
             Ok(Some(taken))
         }
@@ -112,7 +112,7 @@ pub(super) fn grant(
     let granted = || {
         let mut pool = kept(store)?.open(plan)?.ok_or(PoolMismatch::Unknown)?;
         let marks = *pool.marks();
-        Marks::agree(&claim.marks, &marks)?;
+        compare(&claim.marks, &marks, &claim.marks)?;
         if claim.item < claim.marks.spent || !pool.items()?.contains(&claim.item) {
             return Err(PoolMismatch::Missing { item: claim.item }.into());
         }
@@ -144,7 +144,7 @@ pub(super) fn reserve(
             None if alice.is_new() => store.create(plan, alice.pool)?,
             None => return Err(PoolMismatch::Unknown.into()),
         };
-        Marks::agree(alice, pool.marks())?;
+        compare(alice, pool.marks(), alice)?;
         let marks = *pool.marks();
         pool.pass(alice.spent)?;
         Ok((marks, pool))
@@ -154,6 +154,14 @@ pub(super) fn reserve(
     send(channel, &Reply::Pool(marks))?;
     pool.step("making agreed");
     Ok(Slot { pool, item })
+}
+
+/// Compares Alice's and Bob's marks; those of `peer` came over the wire.
+fn compare(alice: &Marks, bob: &Marks, peer: &Marks) -> Result<(), ProtocolError> {
+    if !peer.plausible() {
+        return Err(ProtocolError::Peer("marks that no pool can have".into()));
+    }
+    Ok(Marks::agree(alice, bob)?)
 }
 
 fn kept(store: Option<&Store>) -> Result<&Store, ProtocolError> {
@@ -166,9 +174,119 @@ fn decline(channel: &mut Channel, error: ProtocolError) -> ProtocolError {
         ProtocolError::Pool(mismatch) => send(channel, &Reply::Mismatch(*mismatch)),
         ProtocolError::Store(StoreError::Busy { .. }) => send(channel, &Reply::Mismatch(PoolMismatch::Busy)),
         _ => {
-            refuse(channel, "Bob's half of the pool cannot be read or written; his log tells why".into());
+            refuse(
+                channel,
+                "these marks, or Bob's half of the pool, cannot be used; his log tells why".into(),
+            );
             Ok(())
         }
     };
     told.err().unwrap_or(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::engine::Silent;
+    use crate::report::Side;
+    use crate::session::{MAX_REPLY, answer, receive};
+    use channels::memory;
+    use models::graph::Shape;
+    use models::manifest::Model;
+    use models::quantise::QuantiseOptions;
+    use models::unet::{Pooling, UNet, activations};
+    use prg::Prg;
+    use zeroize::Zeroizing;
+
+    fn network() -> (Model, Plan) {
+        let unet = UNet {
+            rank: 1,
+            input: Shape { channels: 1, dims: [1, 1, 8] },
+            channels: vec![2],
+            pooling: Pooling::Avg,
+            activations: activations("relu", 1).unwrap(),
+            labels: 2,
+            seed: 3,
+        };
+        let (model, _) = unet.build_quantised(&QuantiseOptions::default()).unwrap();
+        let plan = Plan::derive(&model.manifest, &Config::default()).unwrap();
+        (model, plan)
+    }
+
+    fn store(folder: &tempfile::TempDir, side: Side) -> Store {
+        Store::new(folder.path(), Zeroizing::new([5; 32]), side, [6; 32])
+    }
+
+    #[test]
+    fn answers_that_do_not_fit_are_errors_of_their_kind() {
+        type Judge = fn(&ProtocolError) -> bool;
+        let (_, plan) = network();
+        let folder = tempfile::tempdir().unwrap();
+        let mut pool = store(&folder, Side::Alice).begin(&plan).unwrap();
+        let own = *pool.marks();
+        let marks = |next, spent, acknowledged| Reply::Pool(Marks { next, spent, acknowledged, ..own });
+        let peer: Judge = |error| matches!(error, ProtocolError::Peer(_));
+        let cases: [(Reply, Judge); 8] = [
+            (Reply::Accepted, peer),
+            (Reply::Stored, peer),
+            (Reply::Manifest("{}".into()), peer),
+            (marks(u64::MAX, 0, 0), peer),
+            (marks(3, 4, 0), peer),
+            (marks(4, 3, 0), |error| {
+                matches!(error, ProtocolError::Pool(PoolMismatch::AliceRestored { alice: 0, bob: 3 }))
+            }),
+            (Reply::Refused("no".into()), |error| matches!(error, ProtocolError::Refused(_))),
+            (Reply::Mismatch(PoolMismatch::Busy), |error| {
+                matches!(error, ProtocolError::Pool(PoolMismatch::Busy))
+            }),
+        ];
+        for (reply, judge) in cases {
+            let (a, mut b) = memory::pair();
+            send(&mut b, &reply).unwrap();
+            let error =
+                make(&mut Alice::new(a, Prg::from_os()), &plan, &mut pool, &mut Silent).err().unwrap();
+            assert!(judge(&error), "{error}");
+        }
+        assert_eq!(*pool.marks(), own, "nothing was counted");
+    }
+
+    #[test]
+    fn requests_that_do_not_fit_are_refused_in_their_kind() {
+        let (model, plan) = network();
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder, Side::Bob);
+        let own = *store.begin(&plan).unwrap().marks();
+        let ask = |request: &Request| {
+            let (mut a, mut b) = memory::pair();
+            send(&mut a, request).unwrap();
+            let error = answer(&mut b, &model, Some(&store)).err().unwrap();
+            (error, receive::<Reply>(&mut a, MAX_REPLY).unwrap())
+        };
+        let claim =
+            |marks, item| Request::Run { proposal: Proposal::of(&plan), item: Some(Claim { marks, item }) };
+        let prepare = |marks| Request::Prepare { proposal: Proposal::of(&plan), marks };
+        for item in [0, 7, u64::MAX] {
+            let (error, told) = ask(&claim(own, item));
+            assert!(matches!(error, ProtocolError::Pool(PoolMismatch::Missing { item: i }) if i == item));
+            assert!(matches!(told, Reply::Mismatch(PoolMismatch::Missing { item: i }) if i == item));
+        }
+        for marks in
+            [Marks { next: u64::MAX, ..own }, Marks { spent: 1, ..own }, Marks { acknowledged: 1, ..own }]
+        {
+            for request in [claim(marks, 0), prepare(marks)] {
+                let (error, told) = ask(&request);
+                assert!(matches!(error, ProtocolError::Peer(_)), "{error}");
+                assert!(matches!(told, Reply::Refused(_)));
+            }
+        }
+        let other = Marks { pool: [9; 16], next: 1, ..own };
+        for request in [claim(other, 0), prepare(other)] {
+            assert!(matches!(ask(&request).0, ProtocolError::Pool(PoolMismatch::Unknown)));
+        }
+        let ahead = Marks { next: 2, ..own };
+        let told = ask(&prepare(ahead)).1;
+        assert!(matches!(told, Reply::Mismatch(PoolMismatch::BobRestored { told: 2, bob: 0 })));
+        assert_eq!(*store.open(&plan).unwrap().unwrap().marks(), own, "nothing was marked");
+    }
 }

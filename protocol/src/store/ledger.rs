@@ -11,6 +11,9 @@ pub(super) const FORMAT: u32 = 1;
 /// Most bytes of a ledger.
 const LIMIT: u64 = 256;
 
+/// More items than any pool ever has.
+const MOST: u64 = 1 << 40;
+
 /// A party's marks; they only grow, and the parties compare them before they use or add anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Marks {
@@ -72,6 +75,11 @@ impl Marks {
     /// A new pool.
     pub(super) fn new(pool: [u8; 16]) -> Self {
         Self { pool, next: 0, spent: 0, acknowledged: 0 }
+    }
+
+    /// Whether a peer's marks can be any pool's at all.
+    pub(crate) fn plausible(&self) -> bool {
+        self.acknowledged <= self.spent && self.spent <= self.next && self.next <= MOST
     }
 
     /// Whether nothing was ever made.

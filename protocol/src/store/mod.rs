@@ -127,6 +127,8 @@ impl Store {
             return Ok(None);
         };
         pool.marks = marks;
+        // An item may have come into place without being counted.
+        pool.marks.next = pool.items()?.last().map_or(0, |last| last + 1).max(marks.next);
         pool.sweep()?;
         Ok(Some(pool))
     }
