@@ -5,6 +5,7 @@
 //! here knows of shares, packing or any lowering that the protocol uses.
 
 use crate::graph::{Dims, Shape, Window};
+use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -36,6 +37,7 @@ pub(crate) struct View<'a, T> {
 }
 
 impl<'a, T> View<'a, T> {
+    #[inline(always)]
     fn row(&self, channel: usize, z: usize, y: usize) -> &'a [T] {
         let [depth, height, width] = self.shape.dims;
         let start = ((channel * depth + z) * height + y) * width;
@@ -44,6 +46,7 @@ impl<'a, T> View<'a, T> {
 }
 
 /// The `i` in `0..len` with `0 ≤ i·stride + offset < limit`.
+#[inline(always)]
 fn inside(len: usize, limit: usize, stride: usize, offset: isize) -> Range<usize> {
     let start = if offset < 0 { offset.unsigned_abs().div_ceil(stride) } else { 0 };
     let end = (limit as isize - offset).max(0).unsigned_abs().div_ceil(stride).min(len);
@@ -51,11 +54,13 @@ fn inside(len: usize, limit: usize, stride: usize, offset: isize) -> Range<usize
 }
 
 /// Where tap `tap` lies relative to the window's first voxel, along one axis.
+#[inline(always)]
 fn tap_offset(window: &Window, axis: usize, tap: usize) -> isize {
     (tap * window.dilation[axis]) as isize - window.pad_before[axis] as isize
 }
 
 /// `i·stride + offset`, where it lies in `0..limit`.
+#[inline(always)]
 fn position(i: usize, stride: usize, offset: isize, limit: usize) -> Option<usize> {
     let position = (i * stride).checked_add_signed(offset)?;
     (position < limit).then_some(position)
@@ -72,17 +77,38 @@ pub(crate) fn conv<T: Scalar>(
     let per_output = x.shape.channels * window.taps();
     let volume: usize = dims.iter().product();
     let mut y = vec![T::default(); bias.len() * volume];
+    let arch = Arch::new();
     y.par_chunks_mut(volume).enumerate().for_each(|(channel, plane)| {
         plane.fill(bias[channel]);
         let filters = &weights[channel * per_output..][..per_output];
         for (index, row) in plane.chunks_mut(dims[2]).enumerate() {
-            conv_row(x, filters, window, [index / dims[1], index % dims[1]], row);
+            let at = [index / dims[1], index % dims[1]];
+            arch.dispatch(ConvRow { x, filters, window, at, row });
         }
     });
     y
 }
 
+/// One row of one output channel, compiled once for every set of vector instructions.
+struct ConvRow<'a, T> {
+    x: View<'a, T>,
+    filters: &'a [T],
+    window: &'a Window,
+    at: [usize; 2],
+    row: &'a mut [T],
+}
+
+impl<T: Scalar> NullaryFnOnce for ConvRow<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        conv_row(self.x, self.filters, self.window, self.at, self.row);
+    }
+}
+
 /// Adds to one row of one output channel what all inputs and taps give.
+#[inline(always)]
 fn conv_row<T: Scalar>(x: View<'_, T>, filters: &[T], window: &Window, at: [usize; 2], row: &mut [T]) {
     let [kernel_d, kernel_h, kernel_w] = window.kernel;
     for (channel, filter) in filters.chunks(window.taps()).enumerate() {
@@ -99,6 +125,7 @@ fn conv_row<T: Scalar>(x: View<'_, T>, filters: &[T], window: &Window, at: [usiz
 }
 
 /// One row of input times the taps along the width.
+#[inline(always)]
 fn slide_row<T: Scalar>(input: &[T], taps: &[T], window: &Window, row: &mut [T]) {
     let stride = window.stride[2];
     for (tap, &weight) in taps.iter().enumerate() {
