@@ -4,6 +4,7 @@ use crate::progress::Progress;
 use crate::{Job, Segment, manifest, outputs};
 use cli::{Failure, Run};
 use imaging::Scan;
+use models::manifest::label_bytes;
 use models::{Manifest, bundle};
 use net::Connection;
 use prg::Prg;
@@ -73,7 +74,8 @@ fn run(
             session::propose(alice.channel(), &job.plan)?;
         }
         let (patch, measurements) = run_alice_with(&job.plan, &mut alice, item, &input, &mut progress)?;
-        labels.push(patch);
+        let bytes = label_bytes(&patch);
+        labels.push(bytes.ok_or_else(|| Failure::output("a label above the 255 that masks hold"))?);
         run.add(&measurements);
     }
     progress.finish();

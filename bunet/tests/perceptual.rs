@@ -110,7 +110,7 @@ fn an_onnx_network_runs_on_morphed_scans() {
     );
     let picture = pixels(&place, "scan.png").into_iter().map(|grey| f32::from(grey) / 255.0).collect();
     let input = ndarray::Array4::from_shape_vec(shape.to_array(), picture).unwrap();
-    let greys = |label: &u8| network.labels[usize::from(*label)].grey;
+    let greys = |label: &u16| network.labels[usize::from(*label)].grey;
     let expected: Vec<u8> = network.run(&input).unwrap().iter().map(greys).collect();
     assert_eq!(pixels(&place, "labels.png"), expected);
     fails(

@@ -15,7 +15,7 @@ fn expected(place: &Place) -> Vec<u8> {
     let input = Array4::from_shape_vec((1, 1, h as usize, w as usize), pixels).unwrap();
     let input = place.model.manifest.quantise_input(&input);
     let labels = models::reference::run_checked(&place.model, &input).unwrap();
-    labels.index_axis(Axis(0), 0).iter().map(|&label| label * 255).collect()
+    labels.index_axis(Axis(0), 0).iter().map(|&label| label as u8 * 255).collect()
 }
 
 #[test]

@@ -67,7 +67,7 @@ pub fn trivial_baseline(reference: ArrayView3<'_, u8>, labels: u8) -> Vec<LabelS
 ///
 /// # Panics
 /// If the shapes differ.
-pub fn different(a: ArrayView3<'_, u8>, b: ArrayView3<'_, u8>) -> u64 {
+pub fn different<T: PartialEq>(a: ArrayView3<'_, T>, b: ArrayView3<'_, T>) -> u64 {
     assert_eq!(a.dim(), b.dim(), "segmentations on one grid");
     a.iter().zip(b.iter()).filter(|(x, y)| x != y).count() as u64
 }

@@ -140,6 +140,10 @@ fn hippocampus(
     (calibration, names.iter().step_by(8).map(load).collect())
 }
 
+fn bytes(labels: Array3<u16>) -> Array3<u8> {
+    models::manifest::label_bytes(&labels).unwrap()
+}
+
 /// Mean Dice per label over the test cases in which it occurs.
 fn dice(tests: &[Case], labels: u8, segment: impl Fn(&Case) -> Array3<u8>) -> Vec<f64> {
     let mut sums = vec![[0.0; 2]; labels.into()];
@@ -174,7 +178,7 @@ fn measure(trained: &Trained, widths: &[u32]) {
     let mean = |label: usize| baseline.iter().map(|dice| dice[label]).sum::<f64>() / tests.len() as f64;
     println!("  Dice of {:?}", model.labels.iter().map(|label| &label.name[..]).collect::<Vec<_>>());
     println!("  trivial          {}", show(&(0..usize::from(labels)).map(mean).collect::<Vec<_>>()));
-    let floats: Vec<Array3<u8>> = tests.iter().map(|case| model.run(&case.input).unwrap()).collect();
+    let floats: Vec<Array3<u8>> = tests.iter().map(|case| bytes(model.run(&case.input).unwrap())).collect();
     let index = |case: &Case| tests.iter().position(|other| std::ptr::eq(other, case)).unwrap();
     println!("  float            {}", show(&dice(tests, labels, |case| floats[index(case)].clone())));
     let calibration: Calibration = calibrate(model, calibration).unwrap();
@@ -192,10 +196,10 @@ fn measure(trained: &Trained, widths: &[u32]) {
             .iter()
             .map(|case| {
                 let input = quantised.manifest.quantise_input(&case.input);
-                reference::run_checked(&quantised, &input).unwrap_or_else(|_| {
+                bytes(reference::run_checked(&quantised, &input).unwrap_or_else(|_| {
                     out_of_range += 1;
                     reference::run(&quantised, &input).unwrap()
-                })
+                }))
             })
             .collect();
         let seconds = start.elapsed().as_secs_f64() / tests.len() as f64;

@@ -31,7 +31,7 @@ pub trait Backend {
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// A label per voxel.
-    pub labels: Array3<u8>,
+    pub labels: Array3<u16>,
     /// What it cost.
     pub record: RunRecord,
 }

@@ -83,13 +83,13 @@ impl FloatModel {
     }
 
     /// The labels of an image.
-    pub fn run(&self, input: &Array4<f32>) -> Result<Array3<u8>, FloatError> {
+    pub fn run(&self, input: &Array4<f32>) -> Result<Array3<u16>, FloatError> {
         let last = self.graph.node(self.graph.output());
         if !last.op.is_readout() {
             return Err(FloatError::NoReadout(last.name.clone()));
         }
         let value = self.walk(input, |_, _| ())?;
-        Ok(value.index_axis(Axis(0), 0).mapv(|label| label as u8))
+        Ok(value.index_axis(Axis(0), 0).mapv(|label| label as u16))
     }
 
     /// Evaluates the graph, shows each value to `visit`, drops it after its last reader, returns the last one.

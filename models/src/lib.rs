@@ -17,6 +17,7 @@ pub mod record;
 pub mod reference;
 pub mod unet;
 pub mod validate;
+pub mod zoo;
 
 pub use float::{FloatLayer, FloatModel};
 pub use graph::{Dims, Graph, GraphError, Node, NodeId, Op, Shape, Window};

@@ -1,7 +1,7 @@
 //! The quantised network: a public manifest, and the provider's secret weights.
 
 use crate::graph::{Graph, NodeId, Op, Shape};
-use ndarray::{Array1, Array4, ArrayD};
+use ndarray::{Array1, Array3, Array4, ArrayD};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -44,6 +44,12 @@ impl Label {
         let grey = |index: usize| u8::try_from(index * 255 / (count - 1)).unwrap_or(u8::MAX);
         (0..count).map(|index| Self { name: format!("label {index}"), grey: grey(index) }).collect()
     }
+}
+
+/// Labels as bytes, as masks in files hold them; `None` where one exceeds 255.
+pub fn label_bytes(labels: &Array3<u16>) -> Option<Array3<u8>> {
+    let fits = labels.iter().all(|&label| label <= u16::from(u8::MAX));
+    fits.then(|| labels.mapv(|label| label as u8))
 }
 
 /// Everything about a quantised network that both parties know. Alice gets this and never the weights.

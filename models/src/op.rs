@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 /// The largest kernel, stride, dilation or padding.
 const MAX_WINDOW: usize = 1 << 16;
 
+/// Most labels of an argmax.
+const MAX_LABELS: usize = 1 << 16;
+
 /// What a node computes. On integers the meaning is exact, see `reference`; on floats, shifts are zero.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -203,8 +206,8 @@ impl Op {
             Self::Add | Self::Mul if inputs.iter().any(|&shape| shape != first) => {
                 Err("its inputs differ in shape".into())
             }
-            Self::ArgMax if !(2..=256).contains(&first.channels) => {
-                Err(format!("argmax over {} channels; 2 to 256 are possible", first.channels))
+            Self::ArgMax if !(2..=MAX_LABELS).contains(&first.channels) => {
+                Err(format!("argmax over {} channels; 2 to {MAX_LABELS} are possible", first.channels))
             }
             Self::Threshold { .. } if first.channels != 1 => Err("a threshold reads one channel".into()),
             Self::ArgMax | Self::Threshold { .. } => Ok(Shape { channels: 1, ..first }),

@@ -44,12 +44,12 @@ pub enum ReferenceError {
 }
 
 /// The labels of an image.
-pub fn run(model: &Model, input: &Array4<i64>) -> Result<Array3<u8>, ReferenceError> {
+pub fn run(model: &Model, input: &Array4<i64>) -> Result<Array3<u16>, ReferenceError> {
     labels(model, walk(model, input, |_, _| Ok(()))?)
 }
 
 /// The labels of an image; an error where any value leaves its edge's bound.
-pub fn run_checked(model: &Model, input: &Array4<i64>) -> Result<Array3<u8>, ReferenceError> {
+pub fn run_checked(model: &Model, input: &Array4<i64>) -> Result<Array3<u16>, ReferenceError> {
     labels(model, walk(model, input, |id, value| check_bound(model, id, value))?)
 }
 
@@ -69,7 +69,7 @@ pub fn run_with(
     model: &Model,
     input: &Array4<i64>,
     node: impl FnMut(NodeId, &[&Array4<i64>], &dyn Fn() -> Evaluated) -> Evaluated,
-) -> Result<Array3<u8>, ReferenceError> {
+) -> Result<Array3<u16>, ReferenceError> {
     labels(model, walk_with(model, input, node, |_, _| Ok(()))?)
 }
 
@@ -216,10 +216,10 @@ fn check_bound(model: &Model, id: NodeId, value: &Array4<i64>) -> Result<(), Ref
 }
 
 /// The labels in the last node's value.
-pub(crate) fn labels(model: &Model, value: Array4<i64>) -> Result<Array3<u8>, ReferenceError> {
+pub(crate) fn labels(model: &Model, value: Array4<i64>) -> Result<Array3<u16>, ReferenceError> {
     let last = model.manifest.graph.node(model.manifest.graph.output());
     if !last.op.is_readout() {
         return Err(ReferenceError::NoReadout(last.name.clone()));
     }
-    Ok(value.index_axis(ndarray::Axis(0), 0).mapv(|label| label as u8))
+    Ok(value.index_axis(ndarray::Axis(0), 0).mapv(|label| label as u16))
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail loudly")]
 
 use imaging::{LabelGreys, Preprocessing, Scan, prepare, read_labels, score};
+use models::manifest::label_bytes;
 use models::{bundle, reference};
 use std::path::{Path, PathBuf};
 
@@ -18,7 +19,7 @@ fn dice(model: &str, image: &str, label: &str) -> Vec<f64> {
     let scan = Scan::read(data(image)).unwrap();
     let prepared = prepare(&scan, &preprocessing, manifest.graph.node(0).shape.dims).unwrap();
     let input = manifest.quantise_input(&prepared.input(0));
-    let labels = reference::run_checked(&model, &input).unwrap();
+    let labels = label_bytes(&reference::run_checked(&model, &input).unwrap()).unwrap();
     let found = prepared.restore(&[labels]).unwrap();
     let greys = LabelGreys::new(manifest.labels.iter().map(|label| label.grey).collect()).unwrap();
     let truth = read_labels(data(label), &greys).unwrap();

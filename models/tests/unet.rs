@@ -39,7 +39,7 @@ fn a_random_network_is_alive() {
             }
             // One image may lack a label by its nature.
             let images = (0..6).map(|seed| model.run(&random_image(net.input, 100 + seed)).unwrap());
-            let labels: Vec<u8> = images.flat_map(|labels| labels.into_iter()).collect();
+            let labels: Vec<u16> = images.flat_map(|labels| labels.into_iter()).collect();
             for label in 0..3 {
                 let share = labels.iter().filter(|&&x| x == label).count() as f64 / labels.len() as f64;
                 assert!(share >= 0.05, "{rank}-D {variant}: label {label} on {share} of the voxels");

@@ -16,6 +16,7 @@ use imaging::{LabelScore, Overwrite, score, trivial_baseline};
 use models::backend::{Backend, Outcome, ThreatModel};
 use models::clear::Clear;
 use models::manifest::Model;
+use models::manifest::label_bytes;
 use models::record::RunRecord;
 use ndarray::{Array2, Array3, Array4, Axis};
 use prg::{Prg, Seed};
@@ -214,7 +215,7 @@ pub fn compare(
     truth: Option<&Array3<u8>>,
     contenders: &mut [Contender],
 ) -> Result<Comparison> {
-    let plain_labels = models::reference::run(model, input)?;
+    let plain_labels = bytes(&models::reference::run(model, input)?)?;
     let labels = u8::try_from(model.manifest.labels.len()).unwrap_or(u8::MAX);
     if truth.is_some_and(|truth| truth.dim() != plain_labels.dim()) {
         let reason = "the reference segmentation has another size than the network's labels";
@@ -243,16 +244,24 @@ pub fn compare(
                 continue;
             }
         };
-        let mut column = vec![label_panel(&format!("{name}: labels"), &outcome.labels, labels)];
+        let found = bytes(&outcome.labels)?;
+        let mut column = vec![label_panel(&format!("{name}: labels"), &found, labels)];
         column.extend(glimpses.iter().map(|glimpse| image_panel(&glimpse.attack, &glimpse.image, &plain)));
         comparison.columns.push(column);
         let leaks = glimpses.into_iter().map(|glimpse| measure(glimpse, &plain)).collect();
-        let scores = truth.map(|truth| score(outcome.labels.view(), truth.view(), labels));
-        let different = imaging::different(outcome.labels.view(), plain_labels.view());
+        let scores = truth.map(|truth| score(found.view(), truth.view(), labels));
+        let different = imaging::different(found.view(), plain_labels.view());
         comparison.rows.push(row(contender, outcome, different, scores, leaks));
     }
     Ok(comparison)
 }
+
+fn bytes(labels: &Array3<u16>) -> Result<Array3<u8>> {
+    label_bytes(labels).ok_or_else(|| PerceptualError::Parameters(TOO_MANY_LABELS.into()))
+}
+
+/// Why labels above 255 are refused.
+pub(crate) const TOO_MANY_LABELS: &str = "the network has more labels than the 256 that masks hold";
 
 fn row(
     contender: &Contender,

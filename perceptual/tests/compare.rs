@@ -22,7 +22,7 @@ fn every_backend_has_its_costs_and_its_leaks() {
     };
     let model = unet.build_quantised(&QuantiseOptions::default()).unwrap().0;
     let input = model.manifest.quantise_input(&random_image(unet.input, 3));
-    let truth = reference::run(&model, &input).unwrap();
+    let truth = reference::run(&model, &input).unwrap().mapv(|label| label as u8);
     let morph = Morph { master: MasterKey::generate(), kappa: 16, blocks: Blocks::Repeated };
     let (key, identity) = (MasterKey::generate(), "scan".to_owned());
     let pixel = Pixel { key, scope: Scope::PerImage, identity, steps: Steps { shuffle: false } };

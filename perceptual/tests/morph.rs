@@ -53,7 +53,7 @@ fn u_nets_on_morphed_scans_give_the_reference_labels() {
         assert_eq!(outcome.labels, reference::run(&model, &input).unwrap());
         assert_eq!(outcome.record.agreement.unwrap().different, 0);
         assert_eq!(outcome.record.phases.online.bytes_alice_to_bob, 8 * input.len() as u64);
-        let seen: std::collections::BTreeSet<u8> = outcome.labels.iter().copied().collect();
+        let seen: std::collections::BTreeSet<u16> = outcome.labels.iter().copied().collect();
         assert!(seen.len() > 1, "labels that differ say something");
     }
 }

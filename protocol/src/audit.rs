@@ -155,7 +155,7 @@ impl<R: Read> Recorded for AuditFile<R> {
 #[derive(Clone, Debug)]
 pub struct Checked {
     /// The labels that the integer reference yields with the carries that the shares imply.
-    pub labels: Array3<u8>,
+    pub labels: Array3<u16>,
     /// Per recorded layer, whether its input held the reference's values.
     pub inputs: Vec<(NodeId, Agreement)>,
 }

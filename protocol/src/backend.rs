@@ -9,7 +9,7 @@ use crate::error::ProtocolError;
 use crate::party::{Alice, Bob};
 use crate::plan::Plan;
 use crate::report::{self, Side};
-use channels::memory;
+use channels::{Channel, memory};
 use models::backend::{Backend, BackendError, Outcome, ThreatModel};
 use models::manifest::Model;
 use models::record::{Agreement, RunRecord};
@@ -23,13 +23,34 @@ pub struct TwoParty {
     pub config: Config,
 }
 
+/// A run whose result was compared.
+pub struct Audited {
+    /// What Alice learned.
+    pub labels: Array3<u16>,
+    /// Her record.
+    pub record: RunRecord,
+    /// The labels that must come out, carries included.
+    pub expected: Array3<u16>,
+}
+
 /// Runs both parties and audits the result: labels, Alice's record, and the labels that must come out, carries included.
 pub fn run_both(
     plan: &Plan,
     model: &Model,
     input: &Array4<i64>,
-) -> Result<(Array3<u8>, RunRecord, Array3<u8>), ProtocolError> {
-    let (to_bob, to_alice) = memory::pair();
+) -> Result<(Array3<u16>, RunRecord, Array3<u16>), ProtocolError> {
+    let (Audited { labels, record, expected }, _) = run_over(memory::pair(), plan, model, input)?;
+    Ok((labels, record, expected))
+}
+
+/// The same over a given pair of ends, Alice's first; also the CPU seconds of both parties together.
+pub fn run_over(
+    (to_bob, to_alice): (Channel, Channel),
+    plan: &Plan,
+    model: &Model,
+    input: &Array4<i64>,
+) -> Result<(Audited, f64), ProtocolError> {
+    let start = meter::process_seconds();
     let (shares_a, shares_b) = (MemoryAudit::default(), MemoryAudit::default());
     let mut alice = Alice::new(to_bob, Prg::from_os()).with_audit(shares_a.clone());
     let mut bob = Bob::new(to_alice, Prg::from_os()).with_audit(shares_b.clone());
@@ -51,6 +72,7 @@ pub fn run_both(
         }
         (Err(reason), _) | (_, Err(reason)) => return Err(reason),
     };
+    let cpu_seconds = meter::process_seconds() - start;
     let checked =
         audit::check(plan, model, input, &mut shares_a.take(), &mut shares_b.take(), &mut |_, _| {})
             .map_err(|error| ProtocolError::Disagreement(error.to_string()))?;
@@ -64,7 +86,7 @@ pub fn run_both(
     for phase in [&mut record.phases.setup, &mut record.phases.offline, &mut record.phases.online] {
         phase.cpu_seconds_alice = None;
     }
-    Ok((labels, record, checked.labels))
+    Ok((Audited { labels, record, expected: checked.labels }, cpu_seconds))
 }
 
 impl Backend for TwoParty {

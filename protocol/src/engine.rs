@@ -88,7 +88,7 @@ pub fn run_alice(
     alice: &mut Alice,
     input: &Array4<i64>,
     observer: &mut dyn Observer,
-) -> Result<(Array3<u8>, Measurements), ProtocolError> {
+) -> Result<(Array3<u16>, Measurements), ProtocolError> {
     run_alice_with(plan, alice, None, input, observer)
 }
 
@@ -99,7 +99,7 @@ pub fn run_alice_with(
     item: Option<Item<DataHolder>>,
     input: &Array4<i64>,
     observer: &mut dyn Observer,
-) -> Result<(Array3<u8>, Measurements), ProtocolError> {
+) -> Result<(Array3<u16>, Measurements), ProtocolError> {
     let node = plan.manifest().graph.node(0);
     let shape = node.shape;
     let [d, h, w] = shape.dims;
@@ -115,7 +115,7 @@ pub fn run_alice_with(
         run(plan, alice, item, input, observer, |alice, layer, prepared, inputs| {
             layer.step.alice(alice, prepared, inputs)
         })?;
-    let labels = result.values.iter().map(|&label| label as u8).collect();
+    let labels = result.values.iter().map(|&label| label as u16).collect();
     let [d, h, w] = plan.manifest().graph.node(plan.manifest().graph.output()).shape.dims;
     let labels = Array3::from_shape_vec((d, h, w), labels);
     let labels =

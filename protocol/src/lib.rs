@@ -30,6 +30,7 @@ mod suite;
 #[cfg(test)]
 mod testing;
 mod transfers;
+pub mod trial;
 
 pub use config::{Config, Operator, Preset};
 pub use error::{PlanError, ProtocolError};

@@ -81,7 +81,7 @@ fn network() -> (Model, Array4<i64>) {
     (model, input)
 }
 
-type Labels = Result<Array3<u8>, ProtocolError>;
+type Labels = Result<Array3<u16>, ProtocolError>;
 
 /// A whole session, handshake included, with a fault in one direction; also the bytes that each side sent.
 fn session(

@@ -64,7 +64,7 @@ pub fn threat_model() -> ThreatModel {
     }
 }
 
-fn run_local<R: Ring>(model: &Model, input: &Array4<i64>) -> Result<(Array3<u8>, RunRecord), Error> {
+fn run_local<R: Ring>(model: &Model, input: &Array4<i64>) -> Result<(Array3<u16>, RunRecord), Error> {
     let mut prg = Prg::from_os();
     let image: Vec<R> = input.iter().map(|&x| R::from_i64(x)).collect();
     let shared_image = local::deal(&image, &prg.seed());
@@ -96,9 +96,9 @@ pub(crate) fn open_labels(parts: &[Bits; 3]) -> Vec<u64> {
     unslice(&planes, a.planes, a.len)
 }
 
-pub(crate) fn to_image(manifest: &Manifest, labels: &[u64]) -> Array3<u8> {
+pub(crate) fn to_image(manifest: &Manifest, labels: &[u64]) -> Array3<u16> {
     let [depth, height, width] = manifest.graph.node(manifest.graph.output()).shape.dims;
-    let labels = labels.iter().map(|&label| label as u8).collect();
+    let labels = labels.iter().map(|&label| label as u16).collect();
     Array3::from_shape_vec((depth, height, width), labels)
         .unwrap_or_else(|_| unreachable!("a label per voxel of the readout"))
 }

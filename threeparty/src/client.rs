@@ -94,7 +94,7 @@ impl Servers {
     }
 
     /// The labels of one image.
-    pub fn segment(&mut self, manifest: &Manifest, image: &Array4<i64>) -> Result<Array3<u8>, Error> {
+    pub fn segment(&mut self, manifest: &Manifest, image: &Array4<i64>) -> Result<Array3<u16>, Error> {
         match ring_bits(manifest) {
             32 => self.bring_image::<u32>(image)?,
             _ => self.bring_image::<u64>(image)?,

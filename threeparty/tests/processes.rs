@@ -179,7 +179,7 @@ fn a_scan_is_segmented_for_its_owner_alone() {
     for process in [provider, owner].into_iter().chain(servers) {
         succeeded(process.wait_with_output().unwrap());
     }
-    let labels: Vec<Vec<Vec<u8>>> =
+    let labels: Vec<Vec<Vec<u16>>> =
         serde_json::from_slice(&fs::read(place.path("labels.json")).unwrap()).unwrap();
     let expected = reference::run(&model, &model.manifest.quantise_input(&image)).unwrap();
     let different = labels.into_iter().flatten().flatten().zip(&expected).filter(|(a, b)| a != *b).count();

@@ -3,8 +3,11 @@
 //! Weights are random at a trained network's scale. A run counts only if the network is alive ([`alive`]) and the result is
 //! the integer reference's, in every voxel and in every value of the layers that were recorded.
 
+mod activations;
 mod alive;
+mod classifier;
 mod growth;
+mod link;
 mod markdown;
 mod measured;
 mod network;
@@ -15,6 +18,7 @@ mod tables;
 
 use clap::{Args, Subcommand};
 use cli::{Failure, PlanFlags};
+use models::zoo::Classifier;
 use network::Architecture;
 use std::path::{Path, PathBuf};
 
@@ -27,6 +31,12 @@ pub(crate) enum Bench {
     Paper(paper::Paper),
     /// Cost against volume, channels and share bits, with a report and a picture
     Growth(growth::Growth),
+    /// ResNet-50 with random weights
+    Resnet50(Box<classifier::Flags>),
+    /// SqueezeNet 1.1 with random weights
+    Squeezenet(Box<classifier::Flags>),
+    /// All strategies of every activation on the same values
+    Activations(activations::Activations),
 }
 
 /// Flags of `bunet bench unet`.
@@ -95,6 +105,9 @@ pub(crate) fn bench(what: &Bench) -> Result<(), Failure> {
         Bench::Unet(flags) => unet(flags, root.path()),
         Bench::Paper(flags) => paper::paper(flags, root.path()),
         Bench::Growth(flags) => growth::growth(flags, root.path()),
+        Bench::Resnet50(flags) => classifier::classifier(Classifier::ResNet50, flags),
+        Bench::Squeezenet(flags) => classifier::classifier(Classifier::SqueezeNet, flags),
+        Bench::Activations(flags) => activations::activations(flags),
     }
 }
 

@@ -182,8 +182,10 @@ fn compare(
     let mut life = Life::default();
     let checked = pair::audit(folder, &plan, &model, &input, &mut |id, value| life.see(&model, id, value))?;
     let blind = read_labels(folder.join("labels.nii"), &LabelGreys::identity()).map_err(Failure::input)?;
-    let labels =
-        Agreement { total: blind.len() as u64, different: different(blind.view(), checked.labels.view()) };
+    let labels = Agreement {
+        total: blind.len() as u64,
+        different: different(blind.mapv(u16::from).view(), checked.labels.view()),
+    };
     let about = About {
         architecture: architecture.clone(),
         config: config.clone(),

@@ -5,6 +5,7 @@ use crate::args::Demo;
 use alice::Job;
 use cli::{Failure, Kind};
 use imaging::{LabelScore, Scan, different, read_labels, score, trivial_baseline};
+use models::manifest::label_bytes;
 use models::record::Agreement;
 use models::{Model, bundle, reference};
 use ndarray::{Array3, Array4};
@@ -48,7 +49,10 @@ pub(super) fn check(stage: &Stage<'_>, flags: &Demo) -> Result<Checked, Failure>
 /// The reference's labels on the scan's grid: rounding exactly, and with the carries of this run.
 fn references(stage: &Stage<'_>, job: &Job, model: &Model) -> Result<(Array3<u8>, Array3<u8>), Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::new(Kind::Internal, format!("demo: {error}"));
-    let restore = |labels: Array3<u8>| job.prepared.restore(&[labels]).map_err(|error| failed(&error));
+    let restore = |labels: Array3<u16>| {
+        let labels = label_bytes(&labels).ok_or_else(|| failed(&"a label above 255"))?;
+        job.prepared.restore(&[labels]).map_err(|error| failed(&error))
+    };
     let input: Array4<i64> = job.inputs().next().ok_or_else(|| failed(&"no patch"))?;
     let exact = reference::run_checked(model, &input).map_err(|error| failed(&error))?;
     let checked = crate::pair::audit(stage.folder, &job.plan, model, &input, &mut |_, _| {})?;

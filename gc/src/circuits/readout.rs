@@ -12,7 +12,7 @@ use ntt::Modulus;
 pub struct ArgMax {
     /// Modulus of the shares.
     pub m_in: Modulus,
-    /// How many numbers, 2 to 256.
+    /// How many numbers, 2 to 65,536.
     pub classes: usize,
 }
 
@@ -34,7 +34,7 @@ impl ArgMax {
 
 impl Circuit for ArgMax {
     fn shape(&self) -> Shape {
-        assert!((2..=256).contains(&self.classes), "argmax takes 2 to 256 classes");
+        assert!((2..=1 << 16).contains(&self.classes), "argmax takes 2 to 65,536 classes");
         Shape {
             garbler_inputs: self.classes,
             garbler: vec![self.m_in.bits(); self.classes],

@@ -280,7 +280,7 @@ impl<'a> Importer<'a> {
             _ => self.graph.push(self.unique("labels"), op, vec![id]).err().map(|error| {
                 (
                     error.to_string(),
-                    "a segmentation network ends in 2 to 256 channels of scores, or in one".into(),
+                    "a segmentation network ends in 2 to 65,536 channels of scores, or in one".into(),
                 )
             }),
         };

@@ -278,11 +278,13 @@ impl Work<'_> {
             }
             Op::Threshold { .. } => {
                 let input = self.natural[node.inputs[0]];
+                self.charge_scores(node.inputs[0]);
                 let op = scaled_threshold(&node.op, self.nodes[input].frac);
                 Ok(self.push(id, op, vec![input], 0, 1, 1))
             }
             Op::ArgMax => {
                 let input = self.natural[node.inputs[0]];
+                self.charge_scores(node.inputs[0]);
                 let labels = self.drafter.model.graph.node(node.inputs[0]).shape.channels as u64;
                 Ok(self.push(id, node.op.clone(), vec![input], 0, 1, labels - 1))
             }
@@ -296,6 +298,12 @@ impl Work<'_> {
                 reason: "a float network has no shifts".into(),
             }),
         }
+    }
+
+    /// Counts the noise of scores that no layer's cost counts, as after a pooling.
+    fn charge_scores(&mut self, scores: NodeId) {
+        let variance = self.drafter.calibration.nodes[scores].variance.max(1e-12);
+        self.cost += self.nodes[self.natural[scores]].noise / variance;
     }
 
     fn emit_input(&mut self, id: NodeId) -> usize {

@@ -258,10 +258,12 @@ fn with(path: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-fn write_labels(input: &Path, labels: &ndarray::Array3<u8>, kinds: &[Label], output: &Output) -> Result<()> {
+fn write_labels(input: &Path, labels: &ndarray::Array3<u16>, kinds: &[Label], output: &Output) -> Result<()> {
     let overwrite = if output.overwrite { Overwrite::Replace } else { Overwrite::Refuse };
+    let labels = models::manifest::label_bytes(labels)
+        .ok_or_else(|| PerceptualError::Parameters(crate::compare::TOO_MANY_LABELS.into()))?;
     let greys = LabelGreys::new(kinds.iter().map(|label| label.grey).collect())?;
     let grid = labels.mapv(f32::from).insert_axis(ndarray::Axis(0));
     let scan = Scan::from_voxels(input, grid, imaging::Geometry::unknown());
-    Ok(imaging::write_labels(&output.output, labels, &scan, &greys, overwrite)?)
+    Ok(imaging::write_labels(&output.output, &labels, &scan, &greys, overwrite)?)
 }

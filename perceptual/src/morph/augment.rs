@@ -165,7 +165,7 @@ impl AugmentedModel {
     ///
     /// # Errors
     /// If the image has another length or was morphed with another key.
-    pub fn run(&self, morphed: &[f64]) -> Result<Array3<u8>> {
+    pub fn run(&self, morphed: &[f64]) -> Result<Array3<u16>> {
         let graph = &self.manifest.graph;
         let (first, _) = first_convolution(graph)?;
         let last_use = graph.last_uses();
@@ -183,7 +183,7 @@ impl AugmentedModel {
         let last = graph.output();
         let labels = live.pop().flatten().filter(|_| graph.node(last).op.is_readout());
         let labels = labels.ok_or_else(|| refuse(graph, last, "it yields no labels"))?;
-        Ok(labels.index_axis(Axis(0), 0).mapv(|label| label as u8))
+        Ok(labels.index_axis(Axis(0), 0).mapv(|label| label as u16))
     }
 }
 
@@ -216,7 +216,7 @@ impl AugmentedFloats {
     ///
     /// # Errors
     /// If the image has another length.
-    pub fn run(&self, morphed: &[f64]) -> Result<Array3<u8>> {
+    pub fn run(&self, morphed: &[f64]) -> Result<Array3<u16>> {
         Ok(self.rest.run(&self.first.values(morphed)?.mapv(|value| value as f32))?)
     }
 

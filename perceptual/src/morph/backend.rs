@@ -27,7 +27,7 @@ struct Timed {
     augmented: AugmentedModel,
     morphed: Vec<f64>,
     seconds: [f64; 3],
-    labels: ndarray::Array3<u8>,
+    labels: ndarray::Array3<u16>,
     different: u64,
 }
 

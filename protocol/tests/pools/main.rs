@@ -66,7 +66,7 @@ fn make(channel: Channel, plan: &Plan, store: &Store, runs: usize) -> Result<Cha
 
 /// What a run yields to Alice.
 struct Done {
-    labels: Array3<u8>,
+    labels: Array3<u16>,
     item: Option<u64>,
     measurements: Measurements,
     shares: Shares,
@@ -138,7 +138,7 @@ fn with_bob<T>(
 }
 
 /// The labels that must come out, carries included; every value on the way was compared, too.
-fn expected(plan: &Plan, model: &Model, input: &Array4<i64>, alice: &Shares, bob: &Shares) -> Array3<u8> {
+fn expected(plan: &Plan, model: &Model, input: &Array4<i64>, alice: &Shares, bob: &Shares) -> Array3<u16> {
     let (mut alice, mut bob) = (alice.clone(), bob.clone());
     let checked = audit::check(plan, model, input, &mut alice, &mut bob, &mut |_, _| {}).unwrap();
     let values = checked.values();

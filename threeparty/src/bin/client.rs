@@ -228,7 +228,7 @@ fn segment(me: &Me, image: &Path, labels: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("the network reads images of {shape:?}"))?;
     let found = servers.segment(&work.manifest, &work.manifest.quantise_input(&array))?;
     let rows =
-        |plane: ndarray::ArrayView2<'_, u8>| plane.outer_iter().map(|row| row.to_vec()).collect::<Vec<_>>();
+        |plane: ndarray::ArrayView2<'_, u16>| plane.outer_iter().map(|row| row.to_vec()).collect::<Vec<_>>();
     let nested: Vec<_> = found.axis_iter(Axis(0)).map(rows).collect();
     Ok(fs::write(labels, serde_json::to_vec(&nested)?)?)
 }
