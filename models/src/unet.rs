@@ -99,7 +99,7 @@ pub fn activations(variant: &str, levels: usize) -> Result<Vec<Activation>, UNet
 impl UNet {
     /// The float network with random weights.
     pub fn build(&self) -> Result<FloatModel, UNetError> {
-        let small = self.at_calibration_size();
+        let small = self.at_initial_size();
         let graph = small.graph()?;
         let count = (16_384 / small.input.volume() as u64).clamp(4, 32);
         let images: Vec<_> =
@@ -108,8 +108,7 @@ impl UNet {
         Ok(self.with_weights(self.graph()?, weights))
     }
 
-    /// The quantised network. Ranges of a large one are calibrated on random images of a reduced size: statistics
-    /// of a layer hardly depend on the extents.
+    /// The quantised network, its ranges calibrated on random images.
     pub fn build_quantised(
         &self,
         options: &QuantiseOptions,
@@ -125,20 +124,19 @@ impl UNet {
         Ok((model, calibration))
     }
 
-    /// Calibrates on the full size where that is quick, on a reduced one otherwise.
+    /// Calibrates on three images, or on one where each takes long. Their extents are the network's own: on a smaller
+    /// image the padding weighs more, and the deep layers' values stay below those of a full one.
     fn calibrate(&self, model: &FloatModel) -> Result<Calibration, UNetError> {
-        let (size, images) =
-            if products(&model.graph) <= QUICK { (self.clone(), 3) } else { (self.at_calibration_size(), 8) };
-        let model = size.with_weights(size.graph()?, model.weights.clone());
-        let mut calibrator = Calibrator::new(&model);
+        let images = if products(&model.graph) <= QUICK { 3 } else { 1 };
+        let mut calibrator = Calibrator::new(model);
         for image in 0..images {
-            calibrator.add(&random_image(size.input, self.seed ^ (image + 1)))?;
+            calibrator.add(&random_image(self.input, self.seed ^ (image + 1)))?;
         }
         Ok(calibrator.finish()?)
     }
 
-    /// The same network on an image small enough to calibrate on quickly.
-    fn at_calibration_size(&self) -> Self {
+    /// The same network on an image small enough to initialise on quickly.
+    fn at_initial_size(&self) -> Self {
         let coarsest = 1_usize << self.channels.len().saturating_sub(1);
         let most = [256, 64, 16][self.rank.clamp(1, 3) - 1].max(2 * coarsest);
         let dims = self.input.dims.map(|extent| extent.min(most));

@@ -39,10 +39,6 @@ pub(crate) struct Architecture {
     pub(crate) seed: u64,
 }
 
-/// Factor between the largest value seen in calibration and the range that is proved: random images of another size
-/// reach further than those calibrated on.
-const MARGIN: f64 = 2.0;
-
 impl Architecture {
     /// The network.
     fn unet(&self) -> Result<UNet, Failure> {
@@ -114,7 +110,7 @@ pub(crate) struct Draft {
 impl Draft {
     /// The network for shares of so many bits.
     pub(crate) fn quantise(&self, share_bits: u32) -> Result<Model, Failure> {
-        let options = QuantiseOptions { share_bits, margin: MARGIN, ..QuantiseOptions::default() };
+        let options = QuantiseOptions { share_bits, ..QuantiseOptions::default() };
         let quantised = quantise(&self.model, &self.calibration, &options);
         let (mut model, _) = quantised.map_err(|error| Failure::new(Kind::Plan, error))?;
         model.manifest.preprocessing = serde_json::json!({ "intensity": "as_stored", "size": "exact" });
