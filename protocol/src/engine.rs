@@ -162,8 +162,9 @@ fn run<R: Role>(
         Some(item) => {
             observer.phase(Phase::Resume);
             (measurements.from_pool, measurements.prepared) = (1, item.made);
-            let (prepared, setup) = measured(party, |party| session::resume(plan, party, item))?;
-            measurements.setup = setup;
+            (measurements.setup.seconds, measurements.setup.cpu_seconds) = item.taken;
+            let (prepared, resumed) = measured(party, |party| session::resume(plan, party, item))?;
+            measurements.setup += resumed;
             prepared
         }
         None => {

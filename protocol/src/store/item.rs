@@ -25,6 +25,8 @@ pub struct Item<R: Role> {
     pub number: u64,
     /// What making it cost this party.
     pub made: Measure,
+    /// Wall and CPU seconds of reading and wiping it: part of the run's set-up.
+    pub(crate) taken: (f64, f64),
 }
 
 /// One party's half of a plan's keys.
@@ -94,10 +96,11 @@ impl<R: Role> Item<R> {
         let kept = keeps_transfers(plan);
         let transfers =
             kept.then(|| Transfers::load(R::ME, plan.ot_directions(), input)).transpose()?.map(Box::new);
-        let [sent, received, seconds] = [(); 3].map(|()| read_word(input));
-        let mut made = Measure { seconds: f64::from_bits(seconds?), ..Measure::default() };
-        (made.traffic.sent, made.traffic.received) = (sent?, received?);
-        Ok(Self { keys, transfers, prepared, number, made })
+        let mut made = Measure::default();
+        (made.traffic.sent, made.traffic.received) = (read_word(input)?, read_word(input)?);
+        made.seconds = f64::from_bits(read_word(input)?);
+        made.cpu_seconds = f64::from_bits(read_word(input)?);
+        Ok(Self { keys, transfers, prepared, number, made, taken: (0.0, 0.0) })
     }
 }
 
@@ -128,7 +131,8 @@ pub(crate) fn save_rest<R: Role>(
     }
     write_word(out, made.traffic.sent + made.traffic.control_sent)?;
     write_word(out, made.traffic.received + made.traffic.control_received)?;
-    write_word(out, made.seconds.to_bits())
+    write_word(out, made.seconds.to_bits())?;
+    write_word(out, made.cpu_seconds.to_bits())
 }
 
 /// Whether the plan's oblivious transfers can be made beforehand.

@@ -25,6 +25,7 @@ mod item;
 mod ledger;
 mod sealed;
 
+use crate::clock::Stopwatch;
 use crate::party::Role;
 use crate::plan::Plan;
 use crate::report::Side;
@@ -238,7 +239,7 @@ impl Pool {
     /// Reads an item that was marked, and wipes it.
     pub(crate) fn take<R: Role>(&self, plan: &Plan, item: u64) -> Result<Item<R>, StoreError> {
         assert!(item < self.marks.spent, "an item is marked before it is read");
-        let path = self.item_path(item);
+        let (path, watch) = (self.item_path(item), Stopwatch::start());
         let read = || {
             let file = File::open(&path)?;
             let len = file.metadata()?.len();
@@ -248,10 +249,11 @@ impl Pool {
             let loaded = Item::load(plan, item, len, &mut opener)?;
             opener.finish().map(|()| loaded)
         };
-        let loaded = read().map_err(|error| failed(&path, error))?;
+        let mut loaded = read().map_err(|error| failed(&path, error))?;
         (self.watch)("item read");
         disk::wipe(&path).map_err(|error| failed(&path, error))?;
         (self.watch)("item wiped");
+        loaded.taken = watch.read();
         Ok(loaded)
     }
 

@@ -43,6 +43,7 @@ fn runs_from_a_pool_equal_live_ones_at_the_declared_cost() {
             assert_eq!(flow(&measured.offline), before);
             let setup = if pooled { plan.pooled_setup_cost() } else { plan.setup_cost() };
             assert_eq!(flow(&measured.setup), setup);
+            assert!(!pooled || measured.setup.seconds > 0.0 && measured.prepared.cpu_seconds > 0.0);
             let prepared = Flow { rounds: 0, ..if pooled { offline } else { Flow::default() } };
             assert_eq!(flow(&measured.prepared), prepared);
         }
