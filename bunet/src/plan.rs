@@ -121,11 +121,11 @@ fn phases(plan: &Plan) -> String {
 
 /// What a pool takes out of a run.
 fn beforehand(plan: &Plan) -> String {
-    let sum = |flow: Flow| flow.alice_to_bob + flow.bob_to_alice;
-    let total = sum(plan.setup_cost()) + sum(plan.cost().total());
-    let in_run = sum(plan.pooled_setup_cost()) + sum(plan.cost().online);
-    let share = 100.0 * (total - in_run) as f64 / total.max(1) as f64;
-    format!("of these, `alice prepare` makes {} beforehand ({share:.0} %)", bytes(total - in_run))
+    let sum = |flow: Flow| (flow.alice_to_bob + flow.bob_to_alice, flow.rounds);
+    let (total, rounds) = sum(plan.setup_cost() + plan.cost().offline);
+    let (in_run, rounds_in_run) = sum(plan.pooled_setup_cost());
+    let rounds = rounds - rounds_in_run;
+    format!("of these, `alice prepare` takes {} and {rounds} rounds out of the run", bytes(total - in_run))
 }
 
 fn networks_table(plan: &Plan, profiles: &[Profile]) -> String {
