@@ -15,7 +15,7 @@
 //! [`Carries`] gives it as a function of the shares. Ranges: |x| ≤ 2^(k−1) − 2^s.
 //! Security: semi-honest; the low parts are dropped without talk, the rest is [`super::rectify`]'s. Constant time.
 //! Cost, s = 8 and 24-bit shares of values below 2^23 − 2^8: 101 bits per value and 31 OTs, in 18 rounds for every
-//! [`SLICE`] of values, which bounds the memory.
+//! [`SLICE`] of values; the bound on memory holds more than any layer of the paper's 64×64×64 network.
 
 use super::rectify::{Rectify, low};
 use super::sign::Form;
@@ -78,9 +78,9 @@ pub(crate) fn width(bound: u64, shift: u32) -> u32 {
     (u64::BITS - largest.leading_zeros() + 1).max(2)
 }
 
-/// Values worked on at a time: about 100 bytes each are in use beside the shares. In a network of the size where that
-/// matters, a slice's bytes take longer than its rounds.
-const SLICE: usize = if cfg!(test) { 1 << 16 } else { 1 << 22 };
+/// Values worked on at a time: about 100 bytes each are in use beside the shares. Rounds do not grow up to 64 channels of
+/// 64×64×64; of a larger layer, a slice's bytes take longer than its rounds.
+const SLICE: usize = if cfg!(test) { 1 << 16 } else { 1 << 24 };
 
 struct Relu {
     shift: u32,
