@@ -127,10 +127,17 @@ fn targets(graph: &Graph, id: NodeId) -> [f32; 2] {
     if squared { [1.0, 0.3] } else { [0.0, 1.0] }
 }
 
+/// Values per channel that a deviation is estimated from.
+const LEAST_SAMPLES: usize = 32;
+
 /// Scales and shifts the layer's channels so that `values`, its outputs, have the targets' mean and deviation. A
 /// channel that hardly varies on these images is not blown up.
 fn normalise(layer: &mut FloatLayer, transposed: bool, targets: [f32; 2], values: &mut [Array4<f32>]) {
     let channels = layer.bias.len();
+    // A few values, as those of a layer behind a global pooling, say nothing of a deviation.
+    if values.iter().map(|value| value.len() / channels).sum::<usize>() < LEAST_SAMPLES {
+        return;
+    }
     let count = (values.iter().map(|value| value.len()).sum::<usize>() / channels) as f32;
     let means: Vec<f32> = (0..channels).map(|channel| channel_sum(values, channel, |y| y) / count).collect();
     let deviation = |channel: usize| {

@@ -42,6 +42,7 @@ pub(crate) fn classifier(classifier: Classifier, flags: &Flags) -> Result<(), Fa
     let image = random_image(classifier.input(size), flags.seed ^ 1);
     let plan = Plan::derive(&model.manifest, &config)?;
     let input = model.manifest.quantise_input(&image);
+    models::reference::run_checked(&model, &input).map_err(|error| Failure::new(Kind::Plan, error))?;
     let ends = link::pair(&flags.profile)?;
     let (mut audited, cpu) = run_over(ends, &plan, &model, &input)?;
     let different = imaging::different(audited.labels.view(), audited.expected.view());

@@ -5,7 +5,8 @@
 //! correlation meets a single form:
 //!
 //! * `Direct`: stride 1 is a stencil already.
-//! * `Polyphase`: stride s reads the s^d phases of its input as further channels, and becomes stride 1.
+//! * `Polyphase`: stride s reads the s^d phases of its input as further channels, and becomes stride 1. Phases that
+//!   no tap reads, as those of a 1×1 kernel but one, are left out.
 //! * `Interleave` (BUNET, section on transposed convolution): the share gets zeros between its values and is
 //!   correlated with the flipped kernel.
 //! * `Phases`: each of the s^d phases of a transposed convolution's output is a small correlation of the plain
@@ -90,6 +91,8 @@ pub struct Lowering {
     input: Shape,
     output: Shape,
     stencil: Stencil,
+    /// For `Polyphase`, the phases that taps read, in ascending order.
+    read: Vec<usize>,
 }
 
 /// Smallest and largest of the offsets that the taps of one axis read at.
@@ -117,21 +120,21 @@ impl Lowering {
         if window.stride == [1; 3] {
             let origin = window.pad_before.map(|pad| -(pad as i64));
             let stencil = Stencil { input, output, kernel: window.kernel, step: window.dilation, origin };
-            return Self { kind: Kind::Direct, window, input, output, stencil };
+            return Self { kind: Kind::Direct, window, input, output, stencil, read: Vec::new() };
         }
         let reach: [Reach; 3] = std::array::from_fn(|axis| {
             Reach::of((0..window.kernel[axis]).map(|tap| conv_phase(&window, axis, tap).1))
         });
-        let phases: usize = window.stride.iter().product();
+        let read = read_phases(&window);
         let dims = std::array::from_fn(|axis| input.dims[axis].div_ceil(window.stride[axis]));
         let stencil = Stencil {
-            input: Shape { channels: input.channels * phases, dims },
+            input: Shape { channels: input.channels * read.len(), dims },
             output,
             kernel: std::array::from_fn(|axis| reach[axis].taps()),
             step: [1; 3],
             origin: std::array::from_fn(|axis| reach[axis].low),
         };
-        Self { kind: Kind::Polyphase, window, input, output, stencil }
+        Self { kind: Kind::Polyphase, window, input, output, stencil, read }
     }
 
     /// A transposed convolution by correlating the zero-interleaved input.
@@ -147,7 +150,7 @@ impl Lowering {
             step: window.dilation,
             origin,
         };
-        Self { kind: Kind::Interleave, window, input, output, stencil }
+        Self { kind: Kind::Interleave, window, input, output, stencil, read: Vec::new() }
     }
 
     /// A transposed convolution by one small correlation per phase of the output.
@@ -168,7 +171,7 @@ impl Lowering {
             step: [1; 3],
             origin: std::array::from_fn(|axis| reach[axis].low),
         };
-        Self { kind: Kind::Phases, window, input, output, stencil }
+        Self { kind: Kind::Phases, window, input, output, stencil, read: Vec::new() }
     }
 
     /// The lowering of a convolution, or of a transposed one by `phases`.
@@ -213,7 +216,9 @@ impl Lowering {
         for (index, &value) in values.iter().enumerate() {
             let (channel, at) = locate(index, self.input);
             let (phase, at) = phase_of(at, self.window.stride);
-            split[position(phase * self.input.channels + channel, at, self.stencil.input)] = value;
+            if let Ok(phase) = self.read.binary_search(&phase) {
+                split[position(phase * self.input.channels + channel, at, self.stencil.input)] = value;
+            }
         }
         split
     }
@@ -235,6 +240,10 @@ impl Lowering {
 
     /// The layer's weights as the stencil's.
     pub fn weights(&self, layer: &LayerWeights) -> StencilWeights {
+        if self.kind == Kind::Direct {
+            let values = layer.weights.iter().copied().collect();
+            return StencilWeights { inputs: self.input.channels, taps: self.stencil.taps(), values };
+        }
         let mut weights = StencilWeights::zeros(&self.stencil);
         let kernel = Shape { channels: 1, dims: self.window.kernel };
         let taps = kernel.volume();
@@ -259,7 +268,7 @@ impl Lowering {
             position(0, at, boxed)
         };
         match self.kind {
-            Kind::Direct => weights.add(output, input, position(0, tap, boxed), weight),
+            Kind::Direct => unreachable!("its weights are taken as they are"),
             Kind::Interleave => {
                 let flipped = std::array::from_fn(|axis| window.kernel[axis] - 1 - tap[axis]);
                 weights.add(output, input, position(0, flipped, boxed), weight);
@@ -269,6 +278,7 @@ impl Lowering {
                     std::array::from_fn(|axis| conv_phase(window, axis, tap[axis]));
                 let stride = Shape { channels: 1, dims: window.stride };
                 let phase = position(0, phases.map(|(phase, _)| phase), stride);
+                let phase = self.read.binary_search(&phase).expect("every phase that a tap reads is there");
                 let tap = shifted(phases.map(|(_, offset)| offset));
                 weights.add(output, phase * self.input.channels + input, tap, weight);
             }
@@ -293,6 +303,19 @@ fn conv_phase(window: &Window, axis: usize, tap: usize) -> (usize, i64) {
     let offset = (tap * window.dilation[axis]) as i64 - window.pad_before[axis] as i64;
     let stride = window.stride[axis] as i64;
     (offset.rem_euclid(stride) as usize, offset.div_euclid(stride))
+}
+
+/// The phases (row-major over the stride box) that taps of a strided convolution read.
+fn read_phases(window: &Window) -> Vec<usize> {
+    let stride = Shape { channels: 1, dims: window.stride };
+    let reads =
+        |axis: usize, phase| (0..window.kernel[axis]).any(|tap| conv_phase(window, axis, tap).0 == phase);
+    (0..stride.volume())
+        .filter(|&phase| {
+            let at = locate(phase, stride).1;
+            (0..3).all(|axis| reads(axis, at[axis]))
+        })
+        .collect()
 }
 
 /// Where a tap of a transposed convolution reads for one phase of the output, if it contributes to it.
@@ -378,6 +401,7 @@ pub(crate) mod tests {
             (conv(Window::dense([1, 3, 3], [0, 0, 0]), 1), shape(1, [1, 6, 5])),
             (conv(window([1, 3, 2], one, [1, 2, 3], [0, 2, 0], [0, 1, 4]), 2), shape(2, [1, 8, 7])),
             (conv(window([1, 3, 3], [1, 2, 2], one, [0, 1, 1], [0, 1, 1]), 3), shape(2, [1, 9, 8])),
+            (conv(window(one, [1, 2, 2], one, [0; 3], [0; 3]), 3), shape(2, [1, 7, 6])),
             (conv(window([3, 2, 1], [2, 3, 1], [1, 2, 1], [2, 0, 0], [1, 2, 0]), 2), shape(2, [6, 8, 3])),
             (conv(window([1, 1, 7], [1, 1, 4], one, [0, 0, 5], [0, 0, 0]), 1), shape(1, [1, 1, 21])),
             (transposed(window([1, 2, 2], [1, 2, 2], one, [0; 3], [0; 3]), [0; 3], 2), shape(3, [1, 4, 5])),
