@@ -47,11 +47,12 @@ pub struct Segment {
     /// Where the provider is.
     #[command(flatten)]
     pub server: Server,
-    /// The scan: PNG, TIFF, NIfTI or DICOM (a file, or the folder of a series)
-    #[arg(short, long, value_name = "SCAN")]
+    /// The scan: PNG, TIFF, NIfTI or DICOM (a file, or the folder of a series); or a folder of scans
+    #[arg(short, long, value_name = "SCAN|FOLDER")]
     pub input: PathBuf,
-    /// Where the labels go: .png, .tif, .nii or .nii.gz, on the scan's own grid
-    #[arg(short, long, value_name = "LABELS")]
+    /// Where the labels go: .png, .tif, .nii or .nii.gz, on the scan's own grid; for a folder of scans a folder, in which
+    /// labels are called as their scans
+    #[arg(short, long, value_name = "LABELS|FOLDER")]
     pub output: PathBuf,
     /// The network's public manifest [default: fetched from the server]
     #[arg(long, value_name = "FILE.json")]
@@ -62,11 +63,11 @@ pub struct Segment {
     /// Take what `alice prepare` put into this folder, as far as it goes
     #[arg(long, value_name = "FOLDER")]
     pub pool: Option<PathBuf>,
-    /// Also draw scan, result and reference into a picture
-    #[arg(long, value_name = "FILE.png")]
+    /// Also draw scan, result and reference into a picture (of a folder of scans: pictures in a folder)
+    #[arg(long, value_name = "FILE.png|FOLDER")]
     pub overlay: Option<PathBuf>,
-    /// A reference segmentation to score the result against
-    #[arg(long, value_name = "LABELS")]
+    /// A reference segmentation to score the result against (for a folder of scans: a folder, by the same names)
+    #[arg(long, value_name = "LABELS|FOLDER")]
     pub reference: Option<PathBuf>,
     /// Write a record of the run
     #[arg(long, value_name = "FILE.json")]
@@ -74,6 +75,9 @@ pub struct Segment {
     /// Replace outputs that exist
     #[arg(long)]
     pub overwrite: bool,
+    /// In a folder, skip the scans that this network has finished
+    #[arg(long = "continue", conflicts_with = "overwrite")]
+    pub resume: bool,
     /// Threads, quiet.
     #[command(flatten)]
     pub run: RunFlags,

@@ -6,11 +6,12 @@ use models::Manifest;
 use ndarray::{Array3, Array4};
 use protocol::{Config, Plan};
 use serde::Deserialize;
+use std::sync::Arc;
 
 /// What is to be run.
 pub struct Job {
     /// What each layer does.
-    pub plan: Plan,
+    pub plan: Arc<Plan>,
     /// The scan, ready for the network.
     pub prepared: Prepared,
     /// Grey values of the labels.
@@ -20,20 +21,22 @@ pub struct Job {
 impl Job {
     /// Fits scan, network and configuration together.
     pub fn new(manifest: &Manifest, config: &Config, scan: &Scan) -> Result<Self, Failure> {
-        let graph = &manifest.graph;
-        let input = graph.node(0).shape;
-        if graph.node(graph.output()).shape.dims != input.dims {
-            let reason =
-                "its labels are not on the grid of its input; this command needs one label per voxel";
-            return Err(Failure::new(Kind::Plan, format!("network `{}`: {reason}", manifest.name)));
-        }
+        check_labels(manifest)?;
+        Self::with_plan(Arc::new(Plan::derive(manifest, config)?), scan)
+    }
+
+    /// Fits a scan to a plan, which further scans may share.
+    pub fn with_plan(plan: Arc<Plan>, scan: &Scan) -> Result<Self, Failure> {
+        let manifest = plan.manifest();
+        let input = manifest.graph.node(0).shape;
         let prepared = prepare(scan, &preprocessing(manifest)?, input.dims).map_err(Failure::input)?;
         if prepared.input_shape() != input.to_array() {
             let (ours, theirs) = (prepared.input_shape()[0], input.channels);
             let reason = format!("it reads {theirs} channels, its preprocessing yields {ours}");
             return Err(Failure::input(format!("network `{}`: {reason}", manifest.name)));
         }
-        Ok(Self { plan: Plan::derive(manifest, config)?, prepared, greys: label_greys(manifest)? })
+        let greys = label_greys(manifest)?;
+        Ok(Self { plan, prepared, greys })
     }
 
     /// The integers that the network reads, per patch.
@@ -41,6 +44,16 @@ impl Job {
         let patches = 0..self.prepared.patch_count();
         patches.map(|patch| self.plan.manifest().quantise_input(&self.prepared.input(patch)))
     }
+}
+
+/// Whether a network yields one label per voxel of its input.
+pub(crate) fn check_labels(manifest: &Manifest) -> Result<(), Failure> {
+    let graph = &manifest.graph;
+    if graph.node(graph.output()).shape.dims == graph.node(0).shape.dims {
+        return Ok(());
+    }
+    let reason = "its labels are not on the grid of its input; this command needs one label per voxel";
+    Err(Failure::new(Kind::Plan, format!("network `{}`: {reason}", manifest.name)))
 }
 
 /// How the network's author wants scans to be prepared.

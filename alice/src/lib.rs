@@ -1,11 +1,14 @@
 //! The data holder: segments a scan with a provider's network.
 //!
 //! `alice segment` reads and checks everything on this side first (scan, manifest, plan, whether the outputs can be
-//! written), then connects, runs the protocol, and writes the labels on the scan's own grid. `alice prepare` makes
-//! beforehand what does not depend on the scan. `alice manifest` fetches the public part of a network.
+//! written), then connects, runs the protocol, and writes the labels on the scan's own grid; of a folder, those of every
+//! scan. `alice prepare` makes beforehand what does not depend on the scan. `alice manifest` fetches the public part of a network.
 #![forbid(unsafe_code)]
 
 mod args;
+mod conversation;
+mod finished;
+mod folder;
 mod job;
 mod manifest;
 mod outputs;

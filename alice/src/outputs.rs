@@ -7,12 +7,22 @@ use imaging::{
 };
 use ndarray::Array3;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Dice by label name, and the trivial answer's.
 pub(crate) type Scores = BTreeMap<String, (f64, f64)>;
 
-fn policy(flags: &Segment) -> Overwrite {
+/// The files of one scan.
+#[derive(Clone, Debug)]
+pub(crate) struct Files {
+    pub(crate) input: PathBuf,
+    pub(crate) output: PathBuf,
+    pub(crate) overlay: Option<PathBuf>,
+    pub(crate) reference: Option<PathBuf>,
+}
+
+/// What happens to files that exist.
+pub(crate) fn policy(flags: &Segment) -> Overwrite {
     if flags.overwrite { Overwrite::Replace } else { Overwrite::Refuse }
 }
 
@@ -34,52 +44,62 @@ pub(crate) fn check(flags: &Segment, scan: &Scan) -> Result<(), Failure> {
 }
 
 /// The flag that allows what was refused.
-fn explain(error: imaging::ImagingError) -> Failure {
+pub(crate) fn explain(error: imaging::ImagingError) -> Failure {
     let text = error.to_string();
     Failure::output(text.replace("or allow replacing it", "or allow replacing it (--overwrite)"))
 }
 
-fn same(a: &Path, b: &Path) -> bool {
+/// Whether two names mean one file.
+pub(crate) fn same(a: &Path, b: &Path) -> bool {
     a == b || a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b)
 }
 
-/// Reads the reference segmentation, on the scan's grid.
-pub(crate) fn reference(flags: &Segment, job: &Job, scan: &Scan) -> Result<Option<Array3<u8>>, Failure> {
-    let Some(path) = &flags.reference else { return Ok(None) };
-    let labels = imaging::read_labels(path, &job.greys).map_err(Failure::input)?;
-    let (d, h, w) = labels.dim();
-    if [d, h, w] != scan.dims() {
-        let sizes = format!("{d}×{h}×{w} voxels where the scan has {:?}", scan.dims());
-        return Err(Failure::input(format!("{}: {sizes}; give one on the scan's grid", path.display())));
+impl Files {
+    /// The files of a command on one scan.
+    pub(crate) fn of(flags: &Segment) -> Self {
+        let Segment { input, output, overlay, reference, .. } = flags.clone();
+        Self { input, output, overlay, reference }
     }
-    Ok(Some(labels))
-}
 
-/// Writes labels and overlay; the names of what was written.
-pub(crate) fn write(
-    flags: &Segment,
-    job: &Job,
-    scan: &Scan,
-    labels: &Array3<u8>,
-    reference: Option<&Array3<u8>>,
-) -> Result<Vec<String>, Failure> {
-    write_labels(&flags.output, labels, scan, &job.greys, policy(flags)).map_err(explain)?;
-    let mut written = vec![flags.output.display().to_string()];
-    if let Some(path) = &flags.overlay {
-        let manifest = job.plan.manifest();
-        let overlay = Overlay {
-            title: &format!("Blind segmentation by {}", manifest.name),
-            subtitle: &flags.input.file_name().unwrap_or_default().to_string_lossy(),
-            result_name: "Blind result",
-            scan,
-            result: labels,
-            reference,
-            labels: &label_styles(manifest, reference.unwrap_or(labels)),
-        };
-        overlay.write(path, policy(flags)).map_err(explain)?;
-        written.push(path.display().to_string());
+    /// Reads the reference segmentation, on the scan's grid.
+    pub(crate) fn reference(&self, job: &Job, scan: &Scan) -> Result<Option<Array3<u8>>, Failure> {
+        let Some(path) = &self.reference else { return Ok(None) };
+        let labels = imaging::read_labels(path, &job.greys).map_err(Failure::input)?;
+        let (d, h, w) = labels.dim();
+        if [d, h, w] != scan.dims() {
+            let sizes = format!("{d}×{h}×{w} voxels where the scan has {:?}", scan.dims());
+            return Err(Failure::input(format!("{}: {sizes}; give one on the scan's grid", path.display())));
+        }
+        Ok(Some(labels))
     }
-    Ok(written)
+
+    /// Writes labels and overlay; the names of what was written.
+    pub(crate) fn write(
+        &self,
+        job: &Job,
+        scan: &Scan,
+        labels: &Array3<u8>,
+        reference: Option<&Array3<u8>>,
+        policy: Overwrite,
+    ) -> Result<Vec<String>, Failure> {
+        write_labels(&self.output, labels, scan, &job.greys, policy).map_err(explain)?;
+        let mut written = vec![self.output.display().to_string()];
+        if let Some(path) = &self.overlay {
+            let manifest = job.plan.manifest();
+            let overlay = Overlay {
+                title: &format!("Blind segmentation by {}", manifest.name),
+                subtitle: &self.input.file_name().unwrap_or_default().to_string_lossy(),
+                result_name: "Blind result",
+                scan,
+                result: labels,
+                reference,
+                labels: &label_styles(manifest, reference.unwrap_or(labels)),
+            };
+            overlay.write(path, policy).map_err(explain)?;
+            written.push(path.display().to_string());
+        }
+        Ok(written)
+    }
 }
 
 /// Dice of every label, with the trivial baseline: what calling all of it by the commonest label would score.
@@ -94,4 +114,9 @@ pub(crate) fn scores(job: &Job, labels: &Array3<u8>, reference: &Array3<u8>) -> 
             Some((label.name.clone(), (own.dice?, trivial.dice.unwrap_or(0.0))))
         })
         .collect()
+}
+
+/// Dice alone.
+pub(crate) fn dice(scores: &Scores) -> BTreeMap<String, f64> {
+    scores.iter().map(|(name, (dice, _))| (name.clone(), *dice)).collect()
 }

@@ -18,6 +18,8 @@ pub(crate) struct Progress {
     layers: Vec<(String, bool, f64)>,
     patches: usize,
     patch: usize,
+    /// Which scan of how many.
+    case: Option<(usize, usize)>,
     /// Work done, of all patches.
     done: f64,
     /// Work done, and when, at the first layer's start.
@@ -45,7 +47,24 @@ impl Progress {
             let node = graph.node(layer.id);
             (node.name.clone(), !is_local(&node.op), work / total)
         });
-        Self { show, layers: layers.collect(), patches, patch: 0, done: 0.0, start: Instant::now() }
+        Self {
+            show,
+            layers: layers.collect(),
+            patches,
+            patch: 0,
+            case: None,
+            done: 0.0,
+            start: Instant::now(),
+        }
+    }
+
+    /// Of one scan of several: the bar tells which; elsewhere a line per layer would be too much.
+    pub(crate) fn of_case(mut self, case: (usize, usize)) -> Self {
+        if let Show::Lines = self.show {
+            self.show = Show::Nothing;
+        }
+        self.case = Some(case);
+        self
     }
 
     /// Takes the bar away.
@@ -70,9 +89,12 @@ impl Progress {
         }
     }
 
-    /// ` of patch 2/9`, where there are several.
+    /// `, scan 3/5, patch 2/9`, where there are several.
     fn of_patch(&self) -> String {
-        if self.patches > 1 { format!(", patch {}/{}", self.patch, self.patches) } else { String::new() }
+        let case = self.case.map_or_else(String::new, |(number, of)| format!(", scan {number}/{of}"));
+        let several = self.patches > 1;
+        let patch = if several { format!(", patch {}/{}", self.patch, self.patches) } else { String::new() };
+        case + &patch
     }
 }
 

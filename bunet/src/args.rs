@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Import(Import),
     /// Tell what a run will cost: bytes, rounds, memory
     Plan(Plan),
+    /// Score labels against references, and against the network in the clear
+    Evaluate(Evaluate),
     /// Measure networks of chosen shape, with both parties on this machine
     #[command(subcommand)]
     Bench(crate::bench::Bench),
@@ -148,6 +150,36 @@ pub(crate) struct Plan {
     /// Estimate the time on this network only
     #[arg(long, value_name = "NAME", value_parser = cli::profile)]
     pub(crate) profile: Option<net::Profile>,
+}
+
+/// Flags of `bunet evaluate`.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Evaluate {
+    /// The labels: a folder, or one file
+    #[arg(value_name = "LABELS")]
+    pub(crate) predictions: PathBuf,
+    /// The reference segmentations: a folder with the same names, or one file
+    #[arg(value_name = "REFERENCES")]
+    pub(crate) references: Option<PathBuf>,
+    /// The network: a manifest names labels and their grey values; with a bundle and --images, the labels are also
+    /// compared with those of the network in the clear [default: values are labels]
+    #[arg(long, value_name = "MODEL.bunet|MANIFEST.json")]
+    pub(crate) model: Option<PathBuf>,
+    /// The scans: a folder with the same names, or one file
+    #[arg(long, value_name = "SCANS")]
+    pub(crate) images: Option<PathBuf>,
+    /// Draw scan, labels and reference into pictures in this folder
+    #[arg(long, value_name = "FOLDER", requires = "images")]
+    pub(crate) overlays: Option<PathBuf>,
+    /// Leave out references without labels
+    #[arg(long)]
+    pub(crate) partial: bool,
+    /// Write all scores, in the keys of nnU-Net's summary.json
+    #[arg(short, long, value_name = "SUMMARY.json")]
+    pub(crate) output: Option<PathBuf>,
+    /// Replace outputs that exist
+    #[arg(long)]
+    pub(crate) overwrite: bool,
 }
 
 /// Flags of `bunet compare`.

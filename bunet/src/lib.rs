@@ -12,6 +12,7 @@ mod backends;
 mod bench;
 mod choice;
 mod demo;
+mod evaluate;
 mod import;
 mod keygen;
 mod pair;
@@ -35,6 +36,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Bench(bench) => bench::bench(&bench),
         Command::Import(flags) => import::import(&flags),
         Command::Plan(flags) => plan::plan(&flags),
+        Command::Evaluate(flags) => evaluate::evaluate(&flags),
         Command::Keygen(flags) => keygen::keygen(&flags),
         Command::Compare(flags) => backends::compare(&flags),
         Command::Pixel(command) => backends::pixel(&command),

@@ -3,20 +3,8 @@
 
 mod common;
 
-use common::{Place, outcome};
+use common::{Place, expected, outcome};
 use models::record::RunRecord;
-use ndarray::{Array4, Axis};
-
-/// The labels that the integer reference yields for the scan.
-fn expected(place: &Place) -> Vec<u8> {
-    let picture = image::open(place.path("scan.png")).unwrap().to_luma8();
-    let (w, h) = picture.dimensions();
-    let pixels = picture.pixels().map(|pixel| (f32::from(pixel.0[0]) - 127.5) / 127.5).collect();
-    let input = Array4::from_shape_vec((1, 1, h as usize, w as usize), pixels).unwrap();
-    let input = place.model.manifest.quantise_input(&input);
-    let labels = models::reference::run_checked(&place.model, &input).unwrap();
-    labels.index_axis(Axis(0), 0).iter().map(|&label| label as u8 * 255).collect()
-}
 
 #[test]
 fn a_scan_is_segmented_as_the_reference_does() {

@@ -24,6 +24,8 @@ pub enum Kind {
     Peer = 6,
     /// The network cannot run as asked.
     Plan = 7,
+    /// Some scans of a folder failed, the others are done.
+    Partial = 8,
     /// Stopped by the user.
     Interrupted = 130,
 }

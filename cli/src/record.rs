@@ -16,6 +16,22 @@ impl Run {
         self.0 += patch;
     }
 
+    /// Adds the runs on another scan.
+    pub fn join(&mut self, other: &Self) {
+        self.0 += &other.0;
+    }
+
+    /// Bytes that this party sent, and received.
+    pub fn bytes(&self) -> (u64, u64) {
+        let phases = [&self.0.setup.traffic, &self.0.offline.traffic, &self.0.online.traffic];
+        phases.into_iter().fold((0, 0), |(sent, received), traffic| {
+            (
+                sent + traffic.sent + traffic.control_sent,
+                received + traffic.received + traffic.control_received,
+            )
+        })
+    }
+
     /// One party's record.
     pub fn record(&self, plan: &Plan, side: Side, command: &str, profile: String) -> RunRecord {
         let mut record = report::record(plan, side, &self.0);

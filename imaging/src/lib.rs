@@ -10,6 +10,7 @@
 
 mod dicom;
 mod error;
+mod folder;
 mod labels;
 mod metrics;
 mod nifti;
@@ -18,17 +19,20 @@ mod picture;
 mod preprocess;
 mod read;
 mod scan;
+mod surface;
 mod tiff_stack;
 mod write;
 
 pub use error::{ImagingError, Result};
+pub use folder::{Found, find_scans, is_series, scan_stem};
 pub use labels::{labels_of, read_labels};
-pub use metrics::{LabelScore, different, majority_label, score, trivial_baseline};
+pub use metrics::{LabelScore, different, majority_label, score, score_all, trivial_baseline};
 pub use overlay::{LabelStyle, Overlay};
 pub use preprocess::{
     Axes, AxisCodes, Colour, Divisor, Intensity, Prepared, Preprocessing, Size, prepare, restore,
 };
 pub use scan::{Geometry, Limits, SampleType, Scan, SourceHeader};
+pub use surface::hausdorff_95;
 pub use write::{
     LabelGreys, OutputFormat, Overwrite, check_output, check_writable, write_atomically, write_labels,
 };

@@ -25,6 +25,16 @@ pub struct LabelScore {
 /// # Panics
 /// If the shapes differ.
 pub fn score(result: ArrayView3<'_, u8>, reference: ArrayView3<'_, u8>, labels: u8) -> Vec<LabelScore> {
+    let mut scores = score_all(result, reference);
+    scores.truncate(usize::from(labels));
+    scores
+}
+
+/// Scores of all labels, 0 to 255.
+///
+/// # Panics
+/// If the shapes differ.
+pub fn score_all(result: ArrayView3<'_, u8>, reference: ArrayView3<'_, u8>) -> Vec<LabelScore> {
     assert_eq!(result.dim(), reference.dim(), "segmentations on one grid");
     let mut counts = [[0u64; 3]; 256];
     for (&a, &b) in result.iter().zip(reference.iter()) {
@@ -32,7 +42,7 @@ pub fn score(result: ArrayView3<'_, u8>, reference: ArrayView3<'_, u8>, labels: 
         counts[usize::from(b)][1] += 1;
         counts[usize::from(a)][2] += u64::from(a == b);
     }
-    (0..labels).map(|label| one(label, counts[usize::from(label)])).collect()
+    (0..=255).map(|label| one(label, counts[usize::from(label)])).collect()
 }
 
 fn one(label: u8, [result, reference, both]: [u64; 3]) -> LabelScore {

@@ -51,7 +51,7 @@ pub(crate) fn first_bytes(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 #[derive(Debug, PartialEq)]
-enum Kind {
+pub(crate) enum Kind {
     Dicom,
     Png,
     Tiff,
@@ -61,7 +61,7 @@ enum Kind {
     Unknown,
 }
 
-fn sniff(start: &[u8], path: &Path) -> Kind {
+pub(crate) fn sniff(start: &[u8], path: &Path) -> Kind {
     let at = |offset: usize, magic: &[u8]| start.get(offset..offset + magic.len()) == Some(magic);
     if start.is_empty() {
         Kind::Empty

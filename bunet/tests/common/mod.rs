@@ -5,6 +5,7 @@ use models::graph::Shape;
 use models::manifest::Model;
 use models::quantise::QuantiseOptions;
 use models::unet::{Pooling, UNet, activations, random_image};
+use ndarray::{Array4, Axis};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
@@ -38,6 +39,17 @@ pub(crate) fn network(side: usize, channels: &[usize], variant: &str) -> Model {
         "size": "exact",
     });
     model
+}
+
+/// The labels that the integer reference yields for the scan.
+pub(crate) fn expected(place: &Place) -> Vec<u8> {
+    let picture = image::open(place.path("scan.png")).unwrap().to_luma8();
+    let (w, h) = picture.dimensions();
+    let pixels = picture.pixels().map(|pixel| (f32::from(pixel.0[0]) - 127.5) / 127.5).collect();
+    let input = Array4::from_shape_vec((1, 1, h as usize, w as usize), pixels).unwrap();
+    let input = place.model.manifest.quantise_input(&input);
+    let labels = models::reference::run_checked(&place.model, &input).unwrap();
+    labels.index_axis(Axis(0), 0).iter().map(|&label| label as u8 * 255).collect()
 }
 
 /// A picture of waves.
