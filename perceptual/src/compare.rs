@@ -69,6 +69,8 @@ pub struct Row {
     pub voxels: u64,
     /// Scores against the reference segmentation, where one was given.
     pub scores: Option<Vec<LabelScore>>,
+    /// Mean Dice over the labels but the first, the background.
+    pub mean_dice: Option<f64>,
     /// Seconds of set-up and offline work, and of the scan itself.
     pub seconds: [f64; 2],
     /// Bytes from and to the data holder, all phases.
@@ -103,6 +105,8 @@ pub struct Comparison {
     pub refused: Vec<Refused>,
     /// Scores of the best answer that does not look at the scan, where a reference segmentation was given.
     pub trivial: Option<Vec<LabelScore>>,
+    /// What a picture of one grey, the scan's mean, scores: the mark of an adversary who sees nothing.
+    pub trivial_leak: Leak,
     #[serde(skip)]
     columns: Vec<Vec<Panel>>,
 }
@@ -137,6 +141,11 @@ impl Contender {
 
 fn glimpse(attack: &str, needs: &str, image: Array4<f64>) -> Glimpse {
     Glimpse { attack: attack.into(), needs: needs.into(), image }
+}
+
+fn one_grey(plain: &Array4<f64>) -> Glimpse {
+    let grey = plain.mean().unwrap_or_default();
+    glimpse("one grey", "the mean grey", plain.mapv(|_| grey))
 }
 
 fn to_f64(image: &Array4<i64>) -> Array4<f64> {
@@ -227,6 +236,7 @@ pub fn compare(
         rows: Vec::new(),
         refused: Vec::new(),
         trivial: truth.map(|truth| trivial_baseline(truth.view(), labels)),
+        trivial_leak: measure(one_grey(&plain), &plain),
         columns: vec![vec![image_panel("the scan", &plain, &plain)]],
     };
     if let Some(truth) = truth {
@@ -277,6 +287,7 @@ fn row(
         threat_model: contender.backend.threat_model(),
         different,
         voxels: labels.len() as u64,
+        mean_dice: scores.as_deref().and_then(mean_dice),
         scores,
         seconds: [phases.setup.seconds + phases.offline.seconds, phases.online.seconds],
         bytes: [
@@ -322,6 +333,13 @@ fn label_panel(caption: &str, labels: &Array3<u8>, count: u8) -> Panel {
     Panel { caption: caption.into(), values: slice.mapv(|label| f64::from(label) / most) }
 }
 
+impl Leak {
+    fn line(&self, who: &str) -> String {
+        let ssim = self.ssim.map_or("-".into(), |ssim| format!("{ssim:.3}"));
+        format!("{who:<12} {:<18} {:<28} {ssim:>6} {:>12.1}", self.attack, self.needs, self.mse)
+    }
+}
+
 impl Comparison {
     /// The table: a line per backend, then a line per look, then who learns what.
     pub fn table(&self) -> String {
@@ -330,8 +348,7 @@ impl Comparison {
             "backend", "different", "Dice", "before s", "scan s", "bytes up", "bytes down", "rounds"
         )];
         for row in &self.rows {
-            let dice =
-                row.scores.as_deref().and_then(mean_dice).map_or("-".into(), |dice| format!("{dice:.3}"));
+            let dice = row.mean_dice.map_or("-".into(), |dice| format!("{dice:.3}"));
             let [before, scan] = row.seconds;
             let [up, down] = row.bytes;
             lines.push(format!(
@@ -340,6 +357,9 @@ impl Comparison {
                 format!("{}/{}", row.different, row.voxels),
                 row.rounds
             ));
+        }
+        if let Some(dice) = self.trivial.as_deref().and_then(mean_dice) {
+            lines.push(format!("{:<12} {:>10} {dice:>8.3} the best answer without the scan", "trivial", ""));
         }
         for Refused { backend, reason } in &self.refused {
             lines.push(format!("{backend:<12} does not apply: {reason}"));
@@ -357,14 +377,9 @@ impl Comparison {
             if row.leaks.is_empty() {
                 lines.push(format!("{:<12} no image reaches the servers", row.backend));
             }
-            lines.extend(row.leaks.iter().map(|leak| {
-                let ssim = leak.ssim.map_or("-".into(), |ssim| format!("{ssim:.3}"));
-                format!(
-                    "{:<12} {:<18} {:<28} {ssim:>6} {:>12.1}",
-                    row.backend, leak.attack, leak.needs, leak.mse
-                )
-            }));
+            lines.extend(row.leaks.iter().map(|leak| leak.line(&row.backend)));
         }
+        lines.push(self.trivial_leak.line("trivial"));
         for row in &self.rows {
             lines.push(format!("\n{}: {}", row.backend, row.threat_model.assumption));
             lines.extend(row.threat_model.learns.iter().map(|(who, what)| format!("  {who} learns {what}")));

@@ -50,6 +50,10 @@ fn every_backend_has_its_costs_and_its_leaks() {
     assert!(table.contains("clear: how to read it"), "{table}");
     let json = comparison.to_json();
     assert_eq!(json["rows"][2]["backend"], "morph");
+    assert_eq!(json["rows"][2]["mean_dice"], 1.0);
+    assert!(json["trivial"][1]["dice"].as_f64() < Some(1.0));
+    assert!(json["trivial_leak"]["ssim"].as_f64() < Some(0.5));
+    assert!(comparison.trivial_leak.mse < morph.leaks[0].mse, "noise is farther off than one grey");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("compare.png");
     comparison.write_picture(&path, false).unwrap();

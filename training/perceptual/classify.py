@@ -9,23 +9,20 @@ Trains a ResNet-18 on FOLDER/NAME/train and tests it on FOLDER/NAME/test and on 
 """
 
 import argparse
-import json
 import pathlib
 import time
 
-import numpy
 import torch
-from PIL import Image
 from torch import nn
 from torchvision.models.resnet import BasicBlock
+
+from common import epochs, labelled, pictures, say, scores, training_flags
 
 
 def load(folder):
     """Images in -1..1 `[image, channel, height, width]`, and the numbers of their classes."""
-    files = sorted(folder.glob("*/*.png"))
-    images = numpy.stack([numpy.asarray(Image.open(file).convert("RGB")) for file in files])
-    labels = torch.tensor([int(file.parent.name) for file in files])
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1, labels
+    files, labels = labelled(folder)
+    return pictures(files) / 127.5 - 1, labels
 
 
 class ResNet18(nn.Sequential):
@@ -51,11 +48,8 @@ def adaptation(block=4, channels=3):
                          nn.PixelShuffle(block))
 
 
-@torch.no_grad()
 def accuracy(network, images, labels):
-    network.eval()
-    found = torch.cat([network(part).argmax(1) for part in images.split(250)])
-    return round((found == labels).float().mean().item(), 4)
+    return round((scores(network, images).argmax(1) == labels).float().mean().item(), 4)
 
 
 def train(folder, name, arguments):
@@ -67,21 +61,8 @@ def train(folder, name, arguments):
     images, labels = load(folder / name / "train")
     images = images.to(memory_format=torch.channels_last)
     optimiser = torch.optim.SGD(network.parameters(), arguments.rate, momentum=0.9, weight_decay=5e-4)
-    steps = arguments.epochs * -(-len(images) // arguments.batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, arguments.rate, total_steps=steps)
-    start, losses = time.process_time(), []
-    for _ in range(arguments.epochs):
-        network.train()
-        total = 0.0
-        for part in torch.randperm(len(images)).split(arguments.batch):
-            optimiser.zero_grad()
-            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=arguments.bf16):
-                loss = nn.functional.cross_entropy(network(images[part]), labels[part])
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            total += loss.item() * len(part)
-        losses.append(round(total / len(images), 4))
+    start = time.process_time()
+    losses = [done["loss"] for done in epochs(network, optimiser, images, labels, nn.functional.cross_entropy, arguments)]
     tests = {other: accuracy(network, *load(folder / other / "test")) for other in dict.fromkeys([name, "plain"])}
     return {"trained_on": name, "network": f"ResNet-18, width {arguments.width}, first step {arguments.step}", "images": len(images),
             "epochs": arguments.epochs, "seed": arguments.seed, "losses": losses, "accuracy": tests,
@@ -94,19 +75,10 @@ def main():
     parser.add_argument("names", nargs="+")
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--step", type=int, default=1, help="of the first convolution; 2 is four times cheaper")
-    parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--rate", type=float, default=0.05)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--bf16", action="store_true", help="multiply in 16 bits: faster on recent processors")
-    parser.add_argument("--log", type=pathlib.Path, help="a file to append the lines to")
+    training_flags(parser, epochs=30, batch=64, rate=0.05)
     arguments = parser.parse_args()
     for name in arguments.names:
-        line = json.dumps(train(arguments.folder, name, arguments))
-        print(line, flush=True)
-        if arguments.log:
-            with arguments.log.open("a") as log:
-                log.write(line + "\n")
+        say(train(arguments.folder, name, arguments), arguments.log)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import numpy
 from PIL import Image
 
 TILE = 128
+SIDE = 32
 BLOCK = 4
 
 
@@ -60,7 +61,8 @@ def cifar(arguments):
 
 
 def pneumonia(arguments):
-    """Parts are shuffled together, since their official order is lost, and cut anew."""
+    """Parts are shuffled together, since their official order is lost, and cut anew; 28x28 images get an edge of two pixels,
+    so that five poolings fit."""
     stored = numpy.load(arguments.data)
     parts = ("train", "val", "test")
     images = numpy.concatenate([stored[f"{part}_images"] for part in parts])
@@ -68,7 +70,8 @@ def pneumonia(arguments):
     order = numpy.random.default_rng(1).permutation(len(images))
     for place, index in enumerate(order[:arguments.train + arguments.test]):
         part = "train" if place < arguments.train else "test"
-        save(images[index].squeeze(), arguments.folder / "plain" / part / str(labels[index]) / f"{index:05}.png")
+        image = numpy.pad(images[index].squeeze(), (SIDE - images.shape[1]) // 2, mode="edge")
+        save(image, arguments.folder / "plain" / part / str(labels[index]) / f"{index:05}.png")
 
 
 def em(arguments):

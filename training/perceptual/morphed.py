@@ -18,11 +18,12 @@ import json
 import pathlib
 import time
 
-import numpy
 import torch
-from PIL import Image
-from safetensors.numpy import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import nn
+
+from common import epochs, labelled, pictures, say, scores, training_flags
 
 CONFIGURATION = [1, 1, "M", 2, 2, "M", 4, 4, 4, "M", 8, 8, 8, "M", 8, 8, 8, "M"]
 
@@ -41,24 +42,17 @@ def vgg16(width, channels, classes):
     return nn.Sequential(*layers, nn.Conv2d(before, before, 1), nn.ReLU(), nn.Conv2d(before, classes, 1))
 
 
-def files(folder, ending):
-    found = sorted(folder.glob("*/*" + ending))
-    return found, torch.tensor([int(file.parent.name) for file in found])
-
-
 def plain(folder):
     """As `bunet` prepares them: grey values over the largest one."""
-    found, labels = files(folder, ".png")
-    images = numpy.stack([numpy.asarray(Image.open(file)) for file in found])
-    images = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
-    return torch.from_numpy(numpy.ascontiguousarray(images)).float() / 255, labels
+    files, labels = labelled(folder)
+    return pictures(files) / 255, labels
 
 
 def augmented(folder, layer):
     """T·C_ac + bias of every morphed image: the augmented layer stays as it is, so once is enough."""
-    found, labels = files(folder, ".morphed")
-    morphed = torch.stack([torch.from_numpy(load_file(file)["morphed"]) for file in found])
-    tensors = {name: torch.from_numpy(value) for name, value in load_file(layer).items()}
+    found, labels = labelled(folder, ".morphed")
+    morphed = torch.stack([load_file(file)["morphed"] for file in found])
+    tensors = load_file(layer)
     blocks = [tensors[f"block.{index}"] for index in range(sum(name.startswith("block.") for name in tensors))]
     channels, side = len(tensors["bias"]), int((morphed.shape[1] // load_channels(layer)) ** 0.5)
     sums = torch.zeros(len(found), channels, side * side, dtype=torch.float64)
@@ -70,8 +64,7 @@ def augmented(folder, layer):
 
 
 def load_channels(layer):
-    from safetensors import safe_open
-    with safe_open(layer, "np") as stored:
+    with safe_open(layer, "pt") as stored:
         return json.loads(stored.metadata()["about"])["input"]["channels"]
 
 
@@ -86,17 +79,16 @@ def start(arguments):
     torch.onnx.export(network.eval(), images[:1], arguments.folder / "vgg.onnx", dynamo=False)
 
 
-@torch.no_grad()
 def test(network, images, labels):
-    network.eval()
-    scores = torch.cat([network(part).flatten(1) for part in images.split(250)])
-    return {"loss": round(nn.functional.cross_entropy(scores, labels).item(), 4),
-            "accuracy": round((scores.argmax(1) == labels).float().mean().item(), 4)}
+    found = scores(network, images)
+    return {"loss": round(nn.functional.cross_entropy(found, labels).item(), 4),
+            "accuracy": round((found.argmax(1) == labels).float().mean().item(), 4)}
 
 
 def train(kind, arguments):
     folder = arguments.folder
-    network = torch.load(folder / "vgg.pt", weights_only=False)
+    network = torch.load(folder / "vgg.pt", weights_only=False)  # our own file
+    width = network[0].out_channels
     if kind == "morphed":
         (images, labels), (others, truth) = (
             augmented(folder / "morphed" / part, folder / "layer.safetensors") for part in ("train", "test"))
@@ -105,29 +97,15 @@ def train(kind, arguments):
         (images, labels), (others, truth) = (plain(folder / "plain" / part) for part in ("train", "test"))
         if kind == "frozen":
             network[0].requires_grad_(False)
+    network = nn.Sequential(*network, nn.Flatten())
     torch.manual_seed(arguments.seed)
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimiser = torch.optim.SGD(parameters, arguments.rate, momentum=0.9, weight_decay=5e-4)
-    steps = arguments.epochs * -(-len(images) // arguments.batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, arguments.rate, total_steps=steps)
     begin = time.process_time()
-    for epoch in range(1, arguments.epochs + 1):
-        network.train()
-        loss_sum, right = 0.0, 0
-        for part in torch.randperm(len(images)).split(arguments.batch):
-            optimiser.zero_grad()
-            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=arguments.bf16):
-                scores = network(images[part]).flatten(1)
-                loss = nn.functional.cross_entropy(scores, labels[part])
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            loss_sum += loss.item() * len(part)
-            right += (scores.argmax(1) == labels[part]).sum().item()
-        yield {"network": kind, "epoch": epoch,
-               "train": {"loss": round(loss_sum / len(images), 4), "accuracy": round(right / len(images), 4)},
-               "test": test(network, others, truth), "images": len(images), "width": network[0].out_channels if kind != "morphed" else images.shape[1],
-               "seed": arguments.seed, "cpu_seconds": round(time.process_time() - begin, 1)}
+    done = epochs(network, optimiser, images, labels, nn.functional.cross_entropy, arguments)
+    for epoch, figures in enumerate(done, 1):
+        yield {"network": kind, "epoch": epoch, "train": figures, "test": test(network, others, truth), "images": len(images),
+               "width": width, "seed": arguments.seed, "cpu_seconds": round(time.process_time() - begin, 1)}
 
 
 def curves(arguments):
@@ -152,26 +130,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     for name in ("start", "train", "curves"):
-        command = commands.add_parser(name)
-        command.add_argument("folder", type=pathlib.Path)
-        command.add_argument("--seed", type=int, default=1)
-    commands.choices["start"].add_argument("--width", type=int, default=64)
-    training = commands.choices["train"]
+        commands.add_parser(name).add_argument("folder", type=pathlib.Path)
+    beginning, training = commands.choices["start"], commands.choices["train"]
+    beginning.add_argument("--width", type=int, default=64)
+    beginning.add_argument("--seed", type=int, default=1)
     training.add_argument("kinds", nargs="+", choices=["plain", "frozen", "morphed"])
-    training.add_argument("--epochs", type=int, default=20)
-    training.add_argument("--batch", type=int, default=64)
-    training.add_argument("--rate", type=float, default=0.05)
-    training.add_argument("--bf16", action="store_true", help="multiply in 16 bits: faster on recent processors")
-    training.add_argument("--log", type=pathlib.Path, help="a file to append the lines to")
+    training_flags(training, epochs=20, batch=64, rate=0.05)
     commands.choices["curves"].add_argument("log", type=pathlib.Path)
     arguments = parser.parse_args()
     if arguments.command == "train":
         for kind in arguments.kinds:
             for line in train(kind, arguments):
-                print(json.dumps(line), flush=True)
-                if arguments.log:
-                    with arguments.log.open("a") as log:
-                        log.write(json.dumps(line) + "\n")
+                say(line, arguments.log)
     else:
         {"start": start, "curves": curves}[arguments.command](arguments)
 

@@ -10,19 +10,13 @@ one line of JSON per NAME: Dice of membrane (label 0 in the files) and of cell o
 """
 
 import argparse
-import json
 import pathlib
 import time
 
-import numpy
 import torch
-from PIL import Image
 from torch import nn
 
-
-def load(folder):
-    files = sorted(folder.rglob("*.png"))
-    return torch.from_numpy(numpy.stack([numpy.asarray(Image.open(file)) for file in files]))
+from common import epochs, labelled, pictures, say, scores, training_flags
 
 
 def double(before, after):
@@ -58,37 +52,29 @@ def dice(found, label):
 
 
 def images(folder):
-    return (load(folder).float() / 127.5 - 1).unsqueeze(1)
+    return pictures(labelled(folder)[0]) / 127.5 - 1
 
 
-@torch.no_grad()
+def membrane(folder):
+    """1 where the reference says membrane."""
+    return (pictures(labelled(folder)[0])[:, 0] == 0).long()
+
+
 def test(network, folder, label):
-    network.eval()
-    return dice(torch.cat([network(part).argmax(1) for part in images(folder).split(8)]), label)
+    return dice(scores(network, images(folder), part=8).argmax(1), label)
 
 
 def train(folder, name, arguments):
     torch.manual_seed(arguments.seed)
     network = UNet(arguments.width)
     inputs = images(folder / name / "train")
-    labels = {part: (load(folder / "labels" / part) == 0).long() for part in ("train", "test")}
+    labels = {part: membrane(folder / "labels" / part) for part in ("train", "test")}
     optimiser = torch.optim.Adam(network.parameters())
-    steps = arguments.epochs * -(-len(inputs) // arguments.batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, arguments.rate, total_steps=steps)
     weights = torch.tensor([1.0, 2.0])  # membranes are rare
-    start, losses = time.process_time(), []
-    for _ in range(arguments.epochs):
-        network.train()
-        total = 0.0
-        for part in torch.randperm(len(inputs)).split(arguments.batch):
-            optimiser.zero_grad()
-            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=arguments.bf16):
-                loss = nn.functional.cross_entropy(network(inputs[part]), labels["train"][part], weights)
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            total += loss.item() * len(part)
-        losses.append(round(total / len(inputs), 4))
+    start = time.process_time()
+    done = epochs(network, optimiser, inputs, labels["train"],
+                  lambda scores, wanted: nn.functional.cross_entropy(scores, wanted, weights), arguments)
+    losses = [epoch["loss"] for epoch in done]
     if arguments.onnx:
         arguments.onnx.mkdir(parents=True, exist_ok=True)
         torch.onnx.export(network.eval(), inputs[:1], arguments.onnx / f"{name}.onnx", dynamo=False)
@@ -105,20 +91,11 @@ def main():
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("names", nargs="+")
     parser.add_argument("--width", type=int, default=16)
-    parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--rate", type=float, default=0.01)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--bf16", action="store_true", help="multiply in 16 bits: faster on recent processors")
-    parser.add_argument("--log", type=pathlib.Path, help="a file to append the lines to")
+    training_flags(parser, epochs=30, batch=8, rate=0.01)
     parser.add_argument("--onnx", type=pathlib.Path, help="a folder for the trained networks")
     arguments = parser.parse_args()
     for name in arguments.names:
-        line = json.dumps(train(arguments.folder, name, arguments))
-        print(line, flush=True)
-        if arguments.log:
-            with arguments.log.open("a") as log:
-                log.write(line + "\n")
+        say(train(arguments.folder, name, arguments), arguments.log)
 
 
 if __name__ == "__main__":

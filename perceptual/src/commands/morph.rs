@@ -8,7 +8,7 @@ use crate::morph::{
 };
 use crate::pixel::each_file;
 use clap::{Args, Subcommand};
-use imaging::{LabelGreys, Overwrite, Scan};
+use imaging::{Colour, LabelGreys, Overwrite, Scan};
 use models::manifest::Model;
 use models::onnx::{self, ImportOptions};
 use models::{FloatModel, Label, bundle};
@@ -99,7 +99,8 @@ pub struct NetworkArgs {
     /// Extents of the input where an ONNX file leaves them open, e.g. 1x200x200.
     #[arg(long, value_name = "CxHxW", value_delimiter = 'x')]
     input_shape: Option<Vec<usize>>,
-    /// How scans are prepared for an ONNX network, as in a manifest's `preprocessing`; default: as in `bunet import`.
+    /// How scans are prepared for an ONNX network, as in a manifest's `preprocessing`; default: as in `bunet import`, in
+    /// colour if the network reads three channels.
     #[arg(long, value_name = "FILE.json")]
     preprocessing: Option<PathBuf>,
 }
@@ -131,23 +132,16 @@ impl NetworkArgs {
         if self.ends_in("onnx") {
             let options = ImportOptions { input_shape: self.input_shape.clone() };
             let mut network = onnx::import(&self.model, &options)?;
-            network.preprocessing = self.read_preprocessing()?;
+            network.preprocessing = match &self.preprocessing {
+                Some(path) => read_json(path)?,
+                None => preprocessing_for(network.graph.node(0).shape.channels)?,
+            };
             return Ok(Network::Floats(network));
         }
         if self.ends_in("safetensors") {
             return Ok(Network::First(Box::new(FirstLayer::read(&self.model)?)));
         }
         Ok(Network::Integers(Box::new(super::load_model(&self.model)?)))
-    }
-
-    fn read_preprocessing(&self) -> Result<serde_json::Value> {
-        let Some(path) = &self.preprocessing else {
-            return Ok(
-                serde_json::json!({ "intensity": { "unit": { "divisor": "type_max" } }, "size": "exact" }),
-            );
-        };
-        let text = std::fs::read_to_string(path).map_err(|error| PerceptualError::file(path, error))?;
-        serde_json::from_str(&text).map_err(|error| PerceptualError::file(path, error))
     }
 
     fn first(&self) -> Result<FirstLayer> {
@@ -166,6 +160,26 @@ impl NetworkArgs {
         let manifest = bundle::load_manifest(&self.model);
         Ok(Scans::of(&manifest.map_err(|error| PerceptualError::file(&self.model, error))?))
     }
+}
+
+fn read_json(path: &Path) -> Result<serde_json::Value> {
+    let text = std::fs::read_to_string(path).map_err(|error| PerceptualError::file(path, error))?;
+    serde_json::from_str(&text).map_err(|error| PerceptualError::file(path, error))
+}
+
+/// Grey values over the largest one of their type, in as many channels as the network reads.
+fn preprocessing_for(channels: usize) -> Result<serde_json::Value> {
+    let colour = match channels {
+        1 => Colour::Grey,
+        3 => Colour::Rgb,
+        _ => {
+            let reason = format!("it has {channels} channels; scans have one (grey) or three (colour)");
+            return Err(PerceptualError::Network { layer: "input".into(), reason });
+        }
+    };
+    Ok(serde_json::json!({
+        "colour": colour, "intensity": { "unit": { "divisor": "type_max" } }, "size": "exact",
+    }))
 }
 
 impl MorphCommand {
@@ -266,4 +280,17 @@ fn write_labels(input: &Path, labels: &ndarray::Array3<u16>, kinds: &[Label], ou
     let grid = labels.mapv(f32::from).insert_axis(ndarray::Axis(0));
     let scan = Scan::from_voxels(input, grid, imaging::Geometry::unknown());
     Ok(imaging::write_labels(&output.output, &labels, &scan, &greys, overwrite)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scans_are_prepared_in_the_colours_that_the_network_reads() {
+        let colour = |channels| preprocessing_for(channels).map(|steps| steps["colour"].clone());
+        assert_eq!(colour(1).ok(), Some("grey".into()));
+        assert_eq!(colour(3).ok(), Some("rgb".into()));
+        assert!(colour(2).is_err_and(|error| error.to_string().contains("2 channels")));
+    }
 }

@@ -76,7 +76,10 @@ impl Scans {
         match inputs.first() {
             Some(input) if <[usize; 4]>::from(input.dim()) == self.shape.to_array() => Ok((prepared, inputs)),
             _ => {
-                let expected = format!("inputs of {:?}", self.shape.to_array());
+                let expected = format!(
+                    "inputs of {:?}; `colour` in the network's preprocessing says how many channels come",
+                    self.shape.to_array()
+                );
                 Err(PerceptualError::Mismatch { expected, found: format!("{:?}", prepared.input_shape()) })
             }
         }
