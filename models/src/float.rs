@@ -149,6 +149,12 @@ pub(crate) fn eval(
             sums.iter_mut().for_each(|sum| *sum /= window.taps() as f32);
             sums
         }
+        Op::Resample(ref map) => {
+            let ratio = 1.0 / map.denominator as f32;
+            let mut sums = map.apply(x.values, x.shape, 0.0, |sum, n, x| sum + n as f32 * x);
+            sums.iter_mut().for_each(|sum| *sum *= ratio);
+            sums
+        }
         Op::MaxPool { window } => kernels::pool(x, &window, shape.dims, f32::max),
         Op::ArgMax => kernels::argmax(x).into_iter().map(|label| label as f32).collect(),
         Op::Concat => views.iter().flat_map(|input| input.values).copied().collect(),

@@ -1,6 +1,7 @@
 //! The operators of a network.
 
 use crate::graph::{Dims, MAX_VALUES, Shape, Window};
+use crate::resample::Resample;
 use serde::{Deserialize, Serialize};
 
 /// The largest kernel, stride, dilation or padding.
@@ -77,6 +78,9 @@ pub enum Op {
         /// Geometry.
         window: Window,
     },
+    /// A public linear map along one axis: padding, cropping, interpolation. On integers the sums without the division,
+    /// which is folded into the scale as for average pooling.
+    Resample(Resample),
     /// The channels of all inputs, one after the other.
     Concat,
     /// The sum of all inputs.
@@ -140,6 +144,7 @@ impl Op {
             Self::Scale { .. } => "scale",
             Self::AvgPool { .. } => "avg_pool",
             Self::MaxPool { .. } => "max_pool",
+            Self::Resample(_) => "resample",
             Self::Concat => "concat",
             Self::Add => "add",
             Self::ArgMax => "argmax",
@@ -182,6 +187,7 @@ impl Op {
         self.check_window(first.channels)?;
         let no_fit = |dims: Dims| format!("its window does not fit an input of {dims:?}");
         match *self {
+            Self::Resample(ref map) => map.infer(first),
             Self::Conv { window, channels } => {
                 Ok(Shape { channels, dims: window.slide(first.dims).ok_or_else(|| no_fit(first.dims))? })
             }

@@ -151,6 +151,9 @@ fn elementwise(op: &Op, inputs: &[View<'_, i64>], shape: Shape) -> Vec<i64> {
         Op::Mul => x.values.iter().zip(inputs[1].values).map(|(&a, &b)| a.wrapping_mul(b)).collect(),
         Op::Threshold { at } => map(&|x| i64::from(x > at)),
         Op::AvgPool { window } => kernels::pool(x, &window, shape.dims, i64::wrapping_add),
+        Op::Resample(ref map) => {
+            map.apply(x.values, x.shape, 0, |sum, n, x| sum.wrapping_add(i64::from(n).wrapping_mul(x)))
+        }
         Op::MaxPool { window } => kernels::pool(x, &window, shape.dims, i64::max),
         Op::ArgMax => kernels::argmax(x).into_iter().map(|label| label as i64).collect(),
         Op::Concat => inputs.iter().flat_map(|input| input.values).copied().collect(),

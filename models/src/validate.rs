@@ -140,13 +140,19 @@ impl Manifest {
             Op::Raise { shift } => (frac + shift as i32, divisor),
             Op::Square => (2 * frac, divisor.saturating_mul(divisor)),
             Op::AvgPool { window } => {
-                let halvings = window.taps().trailing_zeros();
-                let rest = u32::try_from(window.taps() >> halvings).unwrap_or(u32::MAX);
-                (frac + halvings as i32, divisor.saturating_mul(rest))
+                let taps = u32::try_from(window.taps()).unwrap_or(u32::MAX);
+                after_division(frac, divisor, taps)
             }
+            Op::Resample(ref map) => after_division(frac, divisor, map.denominator),
             _ => (frac, divisor),
         }
     }
+}
+
+/// Fractional bits and divisor where a division by `by` is left open.
+fn after_division(frac: i32, divisor: u32, by: u32) -> (i32, u32) {
+    let halvings = by.trailing_zeros();
+    (frac + halvings as i32, divisor.saturating_mul(by >> halvings))
 }
 
 impl Model {

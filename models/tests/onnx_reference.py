@@ -4,8 +4,8 @@
     python onnx_reference.py MODEL.onnx OUT.safetensors [EXTENT…]
 
 Runs the model on a seeded random input (of the stated spatial extents where the model leaves them open) and
-writes `input` and one tensor per layer under the layer's name. A layer with a batch norm behind it that folds stands with
-the batch norm's value.
+writes `input` and one tensor per layer under the layer's name. A layer with a batch norm or a constant behind it that
+folds stands with the value behind that.
 """
 
 import json
@@ -21,6 +21,7 @@ def reference(path, image):
     model = onnx.load(path)
     graph = model.graph
     reads = [name for node in graph.node for name in node.input]
+    constants = {tensor.name for tensor in graph.initializer}
     known = {output.name for output in graph.output}
     for node in graph.node:
         graph.output.extend(onnx.ValueInfoProto(name=name) for name in node.output[:1] if name not in known)
@@ -31,11 +32,13 @@ def reference(path, image):
     for node in graph.node:
         name, value = node.name.lstrip("/") or node.output[0], values[node.output[0]]
         source = layer_of.get(node.input[0]) if node.input else None
-        if node.op_type == "BatchNormalization" and source and reads.count(node.input[0]) == 1:
+        affine = node.op_type in ("Add", "Sub", "Mul", "Div") and node.input[1] in constants
+        folds = node.op_type == "BatchNormalization" or affine
+        if folds and source and reads.count(node.input[0]) == 1:
             name = source
-        if node.op_type in ("Conv", "ConvTranspose", "BatchNormalization"):
+        if node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul") or (folds and source):
             layer_of[node.output[0]] = name
-        if value.ndim >= 3:
+        if value.ndim >= 2:
             tensors[name] = value.astype(np.float32)
     return tensors
 

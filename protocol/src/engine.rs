@@ -334,5 +334,5 @@ impl std::ops::AddAssign for Measure {
 
 /// Whether a node is only a rearrangement or local sum, for reports that leave such rows out.
 pub fn is_local(op: &Op) -> bool {
-    matches!(op, Op::Input | Op::Concat | Op::Add | Op::Raise { .. } | Op::Scale { .. })
+    matches!(op, Op::Input | Op::Concat | Op::Add | Op::Raise { .. } | Op::Scale { .. } | Op::Resample(_))
 }

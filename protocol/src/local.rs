@@ -1,4 +1,4 @@
-//! Operators that act on shares alone: concatenation, addition, public factors, raising of fractional bits.
+//! Operators that act on shares alone: concatenation, addition, public factors, raising of fractional bits, resampling.
 //!
 //! Sharing is linear, so each party does to its share what the operator does to the value. No traffic.
 
@@ -8,8 +8,8 @@ use crate::error::ProtocolError;
 use crate::party::{Alice, Bob};
 use crate::share::Share;
 use crate::strategy::{Prepared, Refusal, Site, Step, Strategy};
-use models::Op;
 use models::manifest::LayerWeights;
+use models::{Op, Shape};
 
 /// The only strategy of the local operators.
 pub struct Local;
@@ -25,15 +25,19 @@ impl Strategy for Local {
 
     fn plan(&self, site: &Site<'_>) -> Result<Box<dyn Step>, Refusal> {
         match site.node.op {
-            Op::Concat | Op::Add | Op::Raise { .. } | Op::Scale { .. } => {
-                Ok(Box::new(LocalStep(site.node.op.clone())))
+            Op::Concat | Op::Add | Op::Raise { .. } | Op::Scale { .. } | Op::Resample(_) => {
+                Ok(Box::new(LocalStep { op: site.node.op.clone(), input: site.inputs[0] }))
             }
             _ => Err(Refusal("is no operator on shares alone".into())),
         }
     }
 }
 
-struct LocalStep(Op);
+struct LocalStep {
+    op: Op,
+    /// Shape of its first input.
+    input: Shape,
+}
 
 impl LocalStep {
     fn scale(&self, input: &Share, factor: u64) -> Vec<u64> {
@@ -42,9 +46,12 @@ impl LocalStep {
 
     fn apply(&self, inputs: &[&Share]) -> Vec<u64> {
         let modulus = inputs[0].modulus;
-        match self.0 {
+        match self.op {
             Op::Raise { shift } => self.scale(inputs[0], (1u64 << shift) % modulus.value()),
             Op::Scale { factor, .. } => self.scale(inputs[0], modulus.reduce(factor)),
+            Op::Resample(ref map) => map.apply(&inputs[0].values, self.input, 0, |sum, n, x| {
+                modulus.add(sum, modulus.mul(modulus.reduce(n.into()), x))
+            }),
             Op::Add => {
                 let mut sum = inputs[0].values.clone();
                 for input in &inputs[1..] {
@@ -59,7 +66,7 @@ impl LocalStep {
 
 impl Step for LocalStep {
     fn describe(&self) -> String {
-        format!("local {:?}", self.0)
+        format!("local {:?}", self.op)
     }
 
     fn cost(&self) -> Cost {

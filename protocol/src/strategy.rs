@@ -173,7 +173,12 @@ pub fn operator(op: &Op) -> Option<Operator> {
         Op::MaxPool { .. } => Operator::MaxPool,
         Op::ArgMax | Op::Threshold { .. } => Operator::Readout,
         // A leaky ReLU never comes here: integer networks have its parts. The local strategy refuses it.
-        Op::Concat | Op::Add | Op::Raise { .. } | Op::Scale { .. } | Op::LeakyRelu { .. } => Operator::Local,
+        Op::Concat
+        | Op::Add
+        | Op::Raise { .. }
+        | Op::Scale { .. }
+        | Op::Resample(_)
+        | Op::LeakyRelu { .. } => Operator::Local,
     })
 }
 

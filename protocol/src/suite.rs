@@ -9,7 +9,7 @@ use crate::linear::stencil::tests as linear;
 use crate::ots::Source;
 use crate::strategy::{Needs, STRATEGIES, Strategy, find, operator};
 use crate::testing::{Layer, moduli, try_run_layer, values_below};
-use models::{Op, Shape, Window};
+use models::{Op, Resample, Shape, Window};
 use ntt::Modulus;
 use prg::{Prg, Seed};
 
@@ -20,6 +20,7 @@ fn largest(strategy: &dyn Strategy, op: &Op, from: Modulus, to: Modulus) -> i64 
         Op::Square | Op::Mul => bound * bound,
         Op::Scale { factor, .. } => bound * factor.unsigned_abs(),
         Op::AvgPool { window } => bound * window.taps() as u64,
+        Op::Resample(ref map) => bound * map.growth(),
         Op::Raise { shift } => bound << shift,
         Op::Add => 2 * bound,
         _ => bound,
@@ -62,9 +63,16 @@ fn cases(kind: Operator) -> Vec<(Op, Shape)> {
             let argmax = [2, 3, 5].map(|channels| (Op::ArgMax, shape(channels, [1, 7, 10])));
             argmax.into_iter().chain([-9, 11].map(|at| (Op::Threshold { at }, line))).collect()
         }
-        Operator::Local => [Op::Raise { shift: 3 }, Op::Scale { factor: -5, shift: 2 }, Op::Add, Op::Concat]
-            .map(|op| (op, shape(2, [3, 4, 5])))
-            .into(),
+        Operator::Local => {
+            let moved = Resample::pick(0, [Some(1), None, Some(0)]);
+            let taps = vec![vec![(0, 3), (3, -1)], vec![], vec![(2, 2)]];
+            let weighed = Resample { axis: 2, taps, denominator: 6 };
+            [Op::Raise { shift: 3 }, Op::Scale { factor: -5, shift: 2 }, Op::Add, Op::Concat]
+                .into_iter()
+                .chain([moved, weighed].map(Op::Resample))
+                .map(|op| (op, shape(2, [3, 4, 5])))
+                .collect()
+        }
     }
 }
 

@@ -103,7 +103,10 @@ fn imported(name: &str) -> (Model, Array4<i64>) {
 
 #[test]
 fn imported_networks_run_blindly() {
-    for name in ["unet_2d", "odd_3d", "chain_1d", "activations_2d"] {
+    let segmentation =
+        ["unet_2d", "odd_3d", "chain_1d", "activations_2d", "pads_3d", "resize_2d", "resize_3d"];
+    let classification = ["classifier_2d", "dense_1d", "quadratics_2d"];
+    for name in segmentation.into_iter().chain(classification) {
         let (model, input) = imported(name);
         for wanted in [Preset::Fast, Preset::Gc, Preset::Bunet] {
             check(&model, &input, &preset(wanted));

@@ -114,9 +114,13 @@ pub fn predict(manifest: &Manifest) -> Vec<Cost> {
                 cost::maximum(ring, len, channels, schedule.bits[id]) + cost::winner(len, channels)
             }
             Op::Threshold { .. } => cost::sign(len, schedule.bits[id]),
-            Op::Input | Op::Raise { .. } | Op::Scale { .. } | Op::AvgPool { .. } | Op::Concat | Op::Add => {
-                Cost::default()
-            }
+            Op::Input
+            | Op::Raise { .. }
+            | Op::Scale { .. }
+            | Op::AvgPool { .. }
+            | Op::Resample(_)
+            | Op::Concat
+            | Op::Add => Cost::default(),
             Op::LeakyRelu { .. } => unreachable!("{FLOAT}"),
         }
     };
@@ -233,6 +237,12 @@ fn evaluate<R: Ring>(
         Op::Scale { factor, .. } => x.scale(R::from_i64(factor)),
         Op::Raise { shift } => x.scale(R::from_u64(1).shl(shift)),
         Op::AvgPool { window } => window_sums(&window, shape, x),
+        Op::Resample(ref map) => {
+            let side = |x: &[R]| {
+                map.apply(x, shape, R::default(), |sum, n, x| sum.add(x.mul(R::from_i64(n.into()))))
+            };
+            Shares { own: side(&x.own), next: side(&x.next) }
+        }
         Op::MaxPool { window } => {
             let pool =
                 MaxPool::new(window, shape, 1).unwrap_or_else(|| unreachable!("the graph was checked"));

@@ -4,7 +4,7 @@
 use models::backend::Backend;
 use models::quantise::QuantiseOptions;
 use models::unet::{Activation, Pooling, UNet, random_image};
-use models::{Edge, Graph, Label, Layer, LayerWeights, Manifest, Model, Op, Shape, Window};
+use models::{Edge, Graph, Label, Layer, LayerWeights, Manifest, Model, Op, Resample, Shape, Window};
 use ndarray::{Array1, Array4, ArrayD};
 use std::collections::BTreeMap;
 use threeparty::backend::ThreeParty;
@@ -66,7 +66,10 @@ fn exact_operators_are_exact() {
     let minus = graph.push("minus", Op::Scale { factor: -3, shift: 1 }, vec![sum]).unwrap();
     let product = graph.push("product", Op::Mul, vec![minus, up]).unwrap();
     let bent = graph.push("bent", Op::Quadratic, vec![up]).unwrap();
-    let concat = graph.push("concat", Op::Concat, vec![product, bent]).unwrap();
+    let taps = (0..8).map(|i| vec![(i, 3), ((i + 2) % 8, -1)]).collect();
+    let weighed = Op::Resample(Resample { axis: 2, taps, denominator: 2 });
+    let weighed = graph.push("weighed", weighed, vec![up]).unwrap();
+    let concat = graph.push("concat", Op::Concat, vec![product, bent, weighed]).unwrap();
     let one = Window::dense([1, 1, 1], [0; 3]);
     let scores = graph.push("scores", Op::Conv { window: one, channels: 5 }, vec![concat]).unwrap();
     graph.push("labels", Op::ArgMax, vec![scores]).unwrap();
@@ -88,7 +91,7 @@ fn exact_operators_are_exact() {
         (conv, layer(&[3, 2, 1, 3, 3], 3)),
         (up, layer(&[3, 4, 1, 2, 2], 4)),
         (bent, layer(&[4, 2, 1, 1, 1], 4)),
-        (scores, layer(&[5, 8, 1, 1, 1], 5)),
+        (scores, layer(&[5, 12, 1, 1, 1], 5)),
     ]);
     let edges = vec![Edge { frac: 0, divisor: 1, bound: 1 << 28 }; graph.nodes().len()];
     let layers = weights.keys().map(|&id| (id, Layer { weight_frac: 0, weight_bits: 3 })).collect();

@@ -15,10 +15,20 @@ pub(super) fn fold(op: &str, attributes: &Attributes<'_>, inputs: &[Option<&Tens
         "Cast" => cast(attributes, x?),
         "Concat" => concat(attributes, inputs),
         "Reshape" => reshape(x?, inputs.get(1).copied().flatten()?.as_ints()?),
-        "Squeeze" | "Unsqueeze" if x?.dims.len() <= 1 => Some(Tensor { dims: vec![x?.len()], ..x?.clone() }),
+        "Squeeze" if x?.len() == 1 => Some(Tensor { dims: Vec::new(), ..x?.clone() }),
+        "Unsqueeze" | "Squeeze" if x?.dims.len() <= 1 => Some(Tensor { dims: vec![x?.len()], ..x?.clone() }),
         "Slice" => slice(attributes, inputs),
         "Transpose" => transpose(attributes, x?),
-        "Gather" => gather(attributes, x?, inputs.get(1).copied().flatten()?.as_ints()?),
+        "Gather" => gather(attributes, x?, inputs.get(1).copied().flatten()?),
+        "Add" | "Sub" | "Mul" | "Div" | "Min" | "Max" => {
+            arithmetic(op, x?, inputs.get(1).copied().flatten()?)
+        }
+        "Floor" | "Ceil" | "Neg" => map(op, x?),
+        "Shape" => Some(shape(attributes, &x?.dims)),
+        "ReduceProd" => {
+            Some(Tensor::ints(vec![x?.as_ints()?.iter().try_fold(1_i64, |n, &x| n.checked_mul(x))?]))
+        }
+        "Range" => range(inputs),
         _ => None,
     }
     .filter(|folded| folded.len() <= MAX_FOLDED)
@@ -48,8 +58,14 @@ fn cast(attributes: &Attributes<'_>, x: &Tensor) -> Option<Tensor> {
     Some(Tensor { dims: x.dims.clone(), data })
 }
 
-/// Along axis 0, of integers.
+/// Along axis 0, of integers or of floats.
 fn concat(attributes: &Attributes<'_>, inputs: &[Option<&Tensor>]) -> Option<Tensor> {
+    if inputs.iter().any(|input| input.is_some_and(|input| input.as_ints().is_none())) {
+        let parts = inputs.iter().map(|input| input.filter(|input| input.dims.len() == 1));
+        let parts: Vec<Vec<f32>> = parts.map(|part| part.map(Tensor::to_floats)).collect::<Option<_>>()?;
+        let values = parts.concat();
+        return Some(Tensor { dims: vec![values.len()], data: Data::Floats(values) });
+    }
     let mut values = Vec::new();
     for input in inputs {
         let input = (*input)?;
@@ -128,13 +144,80 @@ fn transpose(attributes: &Attributes<'_>, x: &Tensor) -> Option<Tensor> {
     pick(x, vec![columns, rows], &index)
 }
 
+/// The extents that a `Shape` yields: all, or those from `start` to `end`.
+pub(super) fn shape(attributes: &Attributes<'_>, extents: &[usize]) -> Tensor {
+    let rank = extents.len() as i64;
+    let at = |name: &str, default: i64| {
+        let at = attributes.int(name, default);
+        (if at < 0 { at.saturating_add(rank) } else { at }).clamp(0, rank) as usize
+    };
+    let (start, end) = (at("start", 0), at("end", rank));
+    Tensor::ints(extents[start..end.max(start)].iter().map(|&extent| extent as i64).collect())
+}
+
+/// Of two vectors of one length, or a vector and a single value; integers stay integers.
+fn arithmetic(op: &str, a: &Tensor, b: &Tensor) -> Option<Tensor> {
+    let len = a.len().max(b.len());
+    if [a, b].iter().any(|x| x.dims.len() > 1 || (x.len() != len && x.len() != 1)) {
+        return None;
+    }
+    let dims = if a.dims.len() >= b.dims.len() { &a.dims } else { &b.dims };
+    let dims = if dims.is_empty() { Vec::new() } else { vec![len] };
+    let data = match (&a.data, &b.data) {
+        (Data::Ints(a), Data::Ints(b)) => {
+            let apply = |a: i64, b: i64| match op {
+                "Add" => a.checked_add(b),
+                "Sub" => a.checked_sub(b),
+                "Mul" => a.checked_mul(b),
+                "Div" => a.checked_div(b),
+                "Min" => Some(a.min(b)),
+                _ => Some(a.max(b)),
+            };
+            Data::Ints((0..len).map(|i| apply(a[i % a.len()], b[i % b.len()])).collect::<Option<_>>()?)
+        }
+        _ => {
+            let (a, b) = (a.to_floats(), b.to_floats());
+            let apply = |a: f32, b: f32| match op {
+                "Add" => a + b,
+                "Sub" => a - b,
+                "Mul" => a * b,
+                "Div" => a / b,
+                "Min" => a.min(b),
+                _ => a.max(b),
+            };
+            Data::Floats((0..len).map(|i| apply(a[i % a.len()], b[i % b.len()])).collect())
+        }
+    };
+    Some(Tensor { dims, data })
+}
+
+fn map(op: &str, x: &Tensor) -> Option<Tensor> {
+    let data = match (&x.data, op) {
+        (Data::Floats(x), "Floor") => Data::Floats(x.iter().map(|x| x.floor()).collect()),
+        (Data::Floats(x), "Ceil") => Data::Floats(x.iter().map(|x| x.ceil()).collect()),
+        (Data::Floats(x), _) => Data::Floats(x.iter().map(|x| -x).collect()),
+        (Data::Ints(x), "Neg") => Data::Ints(x.iter().map(|x| x.checked_neg()).collect::<Option<_>>()?),
+        (Data::Ints(_), _) => return None,
+    };
+    Some(Tensor { dims: x.dims.clone(), data })
+}
+
+/// Integers from a start to a limit.
+fn range(inputs: &[Option<&Tensor>]) -> Option<Tensor> {
+    let at = |index: usize| inputs.get(index).copied().flatten()?.as_ints()?.first().copied();
+    let (start, limit, step) = (at(0)?, at(1)?, at(2)?);
+    let count = limit.checked_sub(start)?.checked_div(step)?;
+    (step > 0 && (0..MAX_FOLDED as i64).contains(&count))
+        .then(|| Tensor::ints((start..limit).step_by(step as usize).collect()))
+}
+
 /// Of single values of a vector.
-fn gather(attributes: &Attributes<'_>, x: &Tensor, at: &[i64]) -> Option<Tensor> {
+fn gather(attributes: &Attributes<'_>, x: &Tensor, at: &Tensor) -> Option<Tensor> {
     if x.dims.len() != 1 || attributes.int("axis", 0) != 0 {
         return None;
     }
     let rows = x.len() as i64;
-    let index: Vec<usize> =
-        at.iter().map(|&i| usize::try_from(if i < 0 { i + rows } else { i }).ok()).collect::<Option<_>>()?;
-    pick(x, vec![index.len()], &index)
+    let wrapped = at.as_ints()?.iter().map(|&i| usize::try_from(if i < 0 { i + rows } else { i }).ok());
+    let index: Vec<usize> = wrapped.collect::<Option<_>>()?;
+    pick(x, at.dims.clone(), &index)
 }

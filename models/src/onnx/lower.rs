@@ -1,14 +1,14 @@
 //! From ONNX's list of operators to the graph: names, constants, what a value is, and the result.
 
 use super::attributes::Attributes;
-use super::fold::fold;
+use super::fold::{self, fold};
 use super::proto::{GraphProto, ModelProto, NodeProto, ValueInfoProto};
 use super::tensor::{Data, Tensor};
 use super::{ImportOptions, OnnxError, Refusal};
 use crate::float::{FloatLayer, FloatModel};
 use crate::graph::{Graph, GraphError, NodeId, Op, Shape};
 use crate::manifest::Label;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 /// Most operators in a file.
@@ -72,6 +72,10 @@ pub(super) struct Importer<'a> {
     uses: HashMap<&'a str, usize>,
     /// The name that stands for a layer's value just as the layer yields it.
     pub(super) origin: HashMap<NodeId, &'a str>,
+    /// Names of vectors: batch and features, without spatial axes.
+    pub(super) flat: HashSet<&'a str>,
+    /// Convolutions that only scale and shift each channel.
+    pub(super) diagonals: HashSet<NodeId>,
     /// The names of the results.
     outputs: Vec<&'a str>,
     refusals: Vec<Refusal>,
@@ -133,8 +137,9 @@ impl<'a> Importer<'a> {
             *uses.entry(name.as_str()).or_insert(0) += 1;
         }
         let outputs = graph.output.iter().map(|output| output.name.as_str()).collect();
-        let (weights, origin) = (BTreeMap::new(), HashMap::new());
-        Ok(Self { file, graph: network, weights, values, uses, origin, outputs, refusals: Vec::new() })
+        let (weights, origin, refusals) = (BTreeMap::new(), HashMap::new(), Vec::new());
+        let (flat, diagonals) = (HashSet::new(), HashSet::new());
+        Ok(Self { file, graph: network, weights, values, uses, origin, flat, diagonals, outputs, refusals })
     }
 
     fn node(&mut self, node: &'a NodeProto) -> Result<(), OnnxError> {
@@ -165,10 +170,19 @@ impl<'a> Importer<'a> {
         {
             self.origin.entry(*id).or_insert(output);
         }
-        if let Some(output) = node.output.first() {
-            self.values.insert(output, value);
+        for (index, output) in node.output.iter().enumerate() {
+            match index {
+                0 => self.set(output, value.clone()),
+                // Masks, indices: nothing here knows what to do with them.
+                _ => drop(self.values.entry(output).or_insert(Value::Unknown)),
+            }
         }
         Ok(())
+    }
+
+    /// Says what a name stands for.
+    pub(super) fn set(&mut self, name: &'a str, value: Value) {
+        self.values.insert(name, value);
     }
 
     fn evaluate(&mut self, node: &'a NodeProto, layer: &str) -> Result<Value, Stop> {
@@ -181,7 +195,9 @@ impl<'a> Importer<'a> {
             "Constant" => return constant(self.file, layer, &attributes),
             "Shape" => {
                 if let Some(Value::Node(id, _)) = self.input(node, 0) {
-                    return Ok(Value::Constant(self.shape_of(*id)));
+                    let flat = node.input.first().is_some_and(|name| self.flat.contains(name.as_str()));
+                    let extents = self.extents_of(*id, flat);
+                    return Ok(Value::Constant(fold::shape(&attributes, &extents)));
                 }
             }
             _ => {}
@@ -229,10 +245,14 @@ impl<'a> Importer<'a> {
         std::iter::once(base.to_string()).chain(numbered).find(|name| !taken(name)).unwrap_or_default()
     }
 
-    fn shape_of(&self, id: NodeId) -> Tensor {
+    /// A value's extents as ONNX sees them: an image's, or a vector's.
+    pub(super) fn extents_of(&self, id: NodeId, flat: bool) -> Vec<usize> {
         let shape = self.graph.node(id).shape;
+        if flat {
+            return vec![1, shape.len()];
+        }
         let spatial = &shape.dims[3 - self.graph.rank()..];
-        Tensor::ints([1, shape.channels].iter().chain(spatial).map(|&dim| dim as i64).collect())
+        [1, shape.channels].iter().chain(spatial).copied().collect()
     }
 
     fn finish(mut self, graph: &GraphProto) -> Result<FloatModel, OnnxError> {
@@ -251,6 +271,12 @@ impl<'a> Importer<'a> {
             match result {
                 Some(Value::Node(0, _)) | Some(Value::Constant(_)) | Some(Value::Unknown) | None => {
                     return Err(OnnxError::field(self.file, field, "no layer computes it"));
+                }
+                Some(Value::Node(id, Post::None | Post::Softmax | Post::Sigmoid))
+                    if self.flat.contains(output.name.as_str()) && self.graph.node(id).shape.volume() > 1 =>
+                {
+                    let reason = "the result is a flattened image; end in scores per voxel, or in a fully connected layer";
+                    return Err(OnnxError::field(self.file, field, reason));
                 }
                 Some(Value::Node(id, post)) => self.readout(id, post),
             }

@@ -1,10 +1,25 @@
 //! Import of trained networks from ONNX files.
 //!
-//! Reads what PyTorch's exporters (dynamo and TorchScript) write for convolutional segmentation networks: Conv,
-//! ConvTranspose, BatchNormalization (folded into the layer before it, or a diagonal 1×1 convolution), Relu, LeakyRelu,
-//! PRelu, Mul and Sub of two values, Pow(x, 2), AveragePool, MaxPool, Concat, Add, multiplication and addition of constants per channel, Pad by
-//! nothing, Identity, Cast, Dropout, constant chains, and Softmax, Sigmoid or ArgMax at the end. Softmax and Sigmoid fall away: they do
-//! not change which label wins. A network that ends in scores gets an argmax, or a threshold at zero for one channel.
+//! Reads what PyTorch's exporters (dynamo and TorchScript) write for convolutional networks:
+//!
+//! | ONNX | in the graph |
+//! | --- | --- |
+//! | Conv, ConvTranspose | the same; groups of channels become zero weights between them; a Pad by zeros before it is its own |
+//! | BatchNormalization, constants per channel | folded into the layer before, else a diagonal 1×1 convolution |
+//! | Relu, LeakyRelu, Clip(0, ∞), Max(x, 0) | the same |
+//! | PRelu | a ReLU and a diagonal convolution, whose slopes are secret |
+//! | Mul(x, x), Pow(x, 2); a·x² + b·x + c in any form | a square; a quadratic |
+//! | Add, Sub, Sum, Mul of values of one shape, Concat of channels | the same |
+//! | MaxPool, AveragePool | the same; an average that leaves out padding is a linear map per axis |
+//! | Global poolings, ReduceMean and ReduceMax over the image | one window |
+//! | Gemm, MatMul by a constant | a convolution as large as the image |
+//! | Pad (zero, edge, reflect, wrap), Resize and Upsample (nearest, linear), Slice, Split, Gather | a linear map per axis, on shares alone |
+//! | DepthToSpace, SpaceToDepth | a convolution of zeros and ones |
+//! | Flatten, Reshape, Squeeze, Unsqueeze, Transpose | nothing, as long as they view an image or a vector |
+//! | Identity, Cast, Dropout; arithmetic on shapes and constants | nothing |
+//! | Softmax, Sigmoid, ArgMax at the end | an argmax, or a threshold at zero for one channel |
+//!
+//! Softmax and Sigmoid fall away: they do not change which label wins. A network that ends in scores gets an argmax.
 //!
 //! Everything that cannot run blindly is refused at once, each layer with its reason and a remedy. Nothing in a file is
 //! trusted: messages are counted before they are decoded, shapes are inferred and never read, tensors must have

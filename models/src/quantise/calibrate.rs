@@ -7,6 +7,9 @@ use ndarray::{Array4, Axis};
 /// Images kept to measure the quantised network's error on.
 const SAMPLES: usize = 2;
 
+/// Below so many voxels in all images, variance is taken over all channels together.
+const FEW_VOXELS: usize = 32;
+
 /// Statistics of one node's value.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NodeStats {
@@ -14,7 +17,7 @@ pub struct NodeStats {
     pub max_abs: f64,
     /// Mean of squares.
     pub energy: f64,
-    /// Mean over channels of the variance within a channel.
+    /// Mean over channels of the variance within a channel; over all values where a channel has few.
     pub variance: f64,
     /// Mean per channel.
     pub means: Vec<f64>,
@@ -107,7 +110,12 @@ impl Sums {
         let channels = self.per_channel.len() as f64;
         let means: Vec<f64> = self.per_channel.iter().map(|sums| sums[0] / voxels).collect();
         let energy = self.per_channel.iter().map(|sums| sums[1] / voxels).sum::<f64>() / channels;
-        let variance = energy - means.iter().map(|mean| mean * mean).sum::<f64>() / channels;
+        // Features of a few images (behind a global pooling, say) vary little or not at all within a channel.
+        let offset = match self.voxels {
+            ..FEW_VOXELS => (means.iter().sum::<f64>() / channels).powi(2),
+            _ => means.iter().map(|mean| mean * mean).sum::<f64>() / channels,
+        };
+        let variance = energy - offset;
         NodeStats { max_abs: f64::from(self.max_abs), energy, variance: variance.max(0.0), means }
     }
 }

@@ -51,6 +51,12 @@ class Net:
         names = [self.weight(f"{name}.{i}", part.astype(np.float32)) for i, part in enumerate(parts)]
         return self.add("BatchNormalization", [x] + names, name, epsilon=1e-3)
 
+    def gemm(self, x, name, inputs, outputs, **attributes):
+        shape = (outputs, inputs) if attributes.get("transB") else (inputs, outputs)
+        weights = (RANDOM.normal(size=shape) / np.sqrt(inputs)).astype(np.float32)
+        names = [x, self.weight(name + ".w", weights), self.weight(name + ".b", RANDOM.normal(size=outputs).astype(np.float32))]
+        return self.add("Gemm", names, name, **attributes)
+
     def model(self, output, shape, out_shape, kind=TensorProto.FLOAT, opset=17):
         graph = helper.make_graph(
             self.nodes, "net",
@@ -128,6 +134,126 @@ def activations_2d():
     return net.model(x, [1, 2, 7, 6], list("nchw")), (1, 2, 7, 6)
 
 
+def classifier_2d():
+    """What ends in a fully connected layer: batch norm, max pooling that rounds up, global average, dropout."""
+    net = Net(2)
+    x = net.add("Relu", [net.batch_norm(net.conv("image", "a", 1, 4, pads=[1] * 4, bias=False), "a.bn", 4)], "a.relu")
+    x = net.add("MaxPool", [x], "pool", kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
+    x = net.add("Clip", [net.conv(x, "b", 4, 6, pads=[1] * 4), net.weight("zero", np.float32(0))], "b.relu")
+    x = net.add("Dropout", [net.add("Flatten", [net.add("GlobalAveragePool", [x], "gap")], "flatten")], "dropout")
+    x = net.gemm(x, "score", 6, 5, transB=1, alpha=0.5, beta=2.0)
+    return net.model(x, ["batch", 1, 13, 11], ["batch", 5]), (1, 1, 13, 11)
+
+
+def dense_1d():
+    """Fully connected layers over a whole line, written as Gemm and as MatMul, and a reshape by the input's own shape."""
+    net = Net(1)
+    x = net.add("Relu", [net.conv("image", "a", 2, 3, kernel=3, pads=[1, 1])], "a.relu")
+    shape = net.add("Shape", [x], "shape")
+    batch = net.add("Gather", [shape, net.weight("first", np.int64(0))], "batch", axis=0)
+    batch = net.add("Unsqueeze", [batch, net.weight("axes", np.int64([0]))], "batch.axis")
+    target = net.add("Concat", [batch, net.weight("rest", np.int64([-1]))], "target", axis=0)
+    x = net.add("Reshape", [x, target], "flat")
+    x = net.add("Relu", [net.batch_norm(net.gemm(x, "b", 27, 6), "b.bn", 6)], "b.relu")
+    weights = net.weight("c.w", RANDOM.normal(size=(6, 4)).astype(np.float32))
+    x = net.add("Add", [net.add("MatMul", [x, weights], "c"), net.weight("c.b", np.float32([0.1, -0.2, 0.3, 0]))], "c.add")
+    x = net.add("ArgMax", [net.add("Softmax", [x], "softmax", axis=-1)], "argmax", axis=-1, keepdims=0)
+    return net.model(x, [1, 2, 9], ["n"], TensorProto.INT64), (1, 2, 9)
+
+
+def pads_3d():
+    """Paddings by zeros (taken into the convolution), edges and mirrors, cropping, averages that leave padding out, groups."""
+    net = Net(3)
+    pads = lambda name, values: net.weight(name, np.int64(values))
+    x = net.add("Pad", ["image", pads("zeros", [0, 0, 1, 0, 2, 0, 0, 1, 1, 1])], "zero")
+    x = net.conv(x, "a", 2, 4)
+    x = net.add("Pad", [x, pads("edges", [0, 0, 0, 1, 0, 0, 0, 1, 1, 2])], "edge", mode="edge")
+    x = net.add("AveragePool", [x], "average", kernel_shape=[3, 2, 3], strides=[1, 2, 2], pads=[1, 1, 0, 1, 0, 1])
+    x = net.conv(x, "b", 2, 4, kernel=[1, 1, 3], pads=[0, 0, 1, 0, 0, 1], group=2)
+    x = net.add("Pad", [x, pads("mirror", [0, 0, 1, 0, 2, 0, 0, 1, 0, 0])], "reflect", mode="reflect")
+    x = net.add("MaxPool", [x], "max", kernel_shape=[3, 1, 2], strides=[2, 1, 2], pads=[1, 0, 0, 0, 0, 1], ceil_mode=1)
+    x = net.add("Pad", [x, pads("crop", [0, 0, 0, -1, 0, 0, 0, -1, 0, 0])], "crop")
+    x = net.conv(x, "up", 4, 1, kernel=2, transposed=True, strides=[2, 1, 2], group=2, bias=False)
+    x = net.add("Pad", [x, pads("channels", [0, 0, 0, 0, 0, 0, 1, 0, 0, 1])], "widen")
+    return net.model(x, [1, 2, 5, 6, 7], list("ncdhw")), (1, 2, 5, 6, 7)
+
+
+def resize_2d():
+    """Nearest and linear interpolation by whole and broken factors, slices, splits, blocks of voxels as channels."""
+    net = Net(2)
+    scales = lambda name, values: net.weight(name, np.float32([1, 1] + values))
+    x = net.conv("image", "a", 1, 4, pads=[1] * 4)
+    x = net.add("Resize", [x, "", scales("twice", [2, 2])], "nearest", mode="nearest", nearest_mode="floor",
+                coordinate_transformation_mode="asymmetric")
+    x = net.add("Relu", [net.conv(x, "b", 4, 4, pads=[1] * 4)], "b.relu")
+    x = net.add("Resize", [x, "", scales("linear.s", [2, 2])], "linear", mode="linear")
+    x = net.add("AveragePool", [x], "pool", kernel_shape=[3, 3], strides=[3, 3], ceil_mode=1, count_include_pad=1,
+                pads=[1, 1, 0, 0])
+    size = net.add("Shape", [x], "size", start=2)
+    size = net.add("Mul", [net.add("Cast", [size], "size.float", to=1), net.weight("factor", np.float32([2.3]))], "larger")
+    size = net.add("Cast", [net.add("Floor", [size], "floor")], "size.int", to=7)
+    size = net.add("Concat", [net.weight("one", np.int64([1, 4])), size], "sizes", axis=0)
+    x = net.add("Resize", [x, "", "", size], "corners", mode="linear", coordinate_transformation_mode="align_corners")
+    y = net.add("Slice", [x] + [net.weight(f"slice.{i}", np.int64(v)) for i, v in
+                                enumerate([[1, -1], [4, -30], [2, 3], [1, -2]])], "slice")
+    net.nodes.append(helper.make_node("Split", [x, net.weight("parts", np.int64([1, 3]))], ["split.out", "split.1.out"],
+                                      name="split", axis=1))
+    z = net.add("Resize", ["split.out", "", scales("less", [0.5, 0.7])], "less", mode="nearest")
+    z = net.add("DepthToSpace", [net.conv(z, "c", 1, 8, kernel=1)], "blocks", blocksize=2, mode="CRD")
+    z = net.add("SpaceToDepth", [z], "deep", blocksize=2)
+    z = net.add("Resize", [z, "", "", net.weight("fit", np.int64([1, 8, 3, 15]))], "fit.linear", mode="linear",
+                coordinate_transformation_mode="pytorch_half_pixel")
+    x = net.add("Concat", [net.conv(y, "d", 4, 2, kernel=1), net.conv(z, "e", 8, 2, kernel=1)], "join", axis=1)
+    return net.model(x, [1, 1, 7, 9], list("nchw")), (1, 1, 7, 9)
+
+
+def resize_3d():
+    """A small U-Net that upsamples by trilinear interpolation with aligned corners, as MONAI's does."""
+    net = Net(3)
+    x = net.add("Relu", [net.conv("image", "a", 1, 3, pads=[1] * 6)], "a.relu")
+    y = net.add("Relu", [net.conv(net.add("MaxPool", [x], "pool", kernel_shape=[2] * 3, strides=[2] * 3), "b", 3, 4,
+                                  pads=[1] * 6)], "b.relu")
+    y = net.conv(y, "up.conv", 4, 3, kernel=1)
+    y = net.add("Resize", [y, "", net.weight("twice", np.float32([1, 1, 2, 2, 2]))], "up", mode="linear",
+                coordinate_transformation_mode="align_corners")
+    y = net.add("Pad", [y, net.weight("edge.pads", np.int64([0, 0, 0, 0, 0, 0, 0, 0, 1, 0]))], "edge", mode="edge")
+    x = net.conv(net.add("Concat", [x, y], "join", axis=1), "score", 6, 3, kernel=1)
+    return net.model(x, [1, 1, 4, 7, 6], list("ncdhw")), (1, 1, 4, 7, 6)
+
+
+def quadratics_2d():
+    """a·x² + b·x + c in the ways in which it is written, with one coefficient and with one per channel; axes averaged."""
+    net = Net(2)
+    each = lambda name, *values: net.weight(name, np.float32(values).reshape(-1, 1, 1))
+    x = net.conv("image", "a", 1, 3, pads=[1] * 4)
+    square = net.add("Mul", [net.add("Pow", [x, net.weight("two", np.float32(2))], "a.square"), each("a2", 0.1, 0.2, -0.1)],
+                     "a.quadratic")
+    linear = net.add("Add", [net.add("Mul", [x, each("a1", 0.5, 1, 1.5)], "a.linear"), each("a0", 0.3, 0, -0.3)], "a.rest")
+    x = net.conv(net.add("Add", [square, linear], "a.sum"), "b", 3, 3, pads=[1] * 4)
+    horner = net.add("Add", [net.add("Mul", [net.weight("b2", np.float32(0.25)), x], "b.slope"), each("b1", 1, -1, 0.5)],
+                     "b.inner")
+    x = net.conv(net.add("Mul", [horner, x], "b.horner"), "c", 3, 3, pads=[1] * 4)
+    x = net.add("Mul", [net.add("Mul", [x, x], "c.square"), each("c2", 0.2, 0.3, 0.4)], "c.scaled")
+    y = net.add("ReduceMean", [net.conv(x, "d", 3, 2, kernel=1)], "rows", axes=[2], keepdims=1)
+    y = net.add("Squeeze", [net.add("ReduceMean", [y], "all", axes=[-1], keepdims=1), net.weight("sq", np.int64([2, 3]))],
+                "squeeze")
+    return net.model(net.gemm(y, "score", 2, 3, transB=1), [1, 1, 6, 5], ["n", "c"]), (1, 1, 6, 5)
+
+
+def refused_more():
+    """Nothing here runs blindly either."""
+    net = Net(2)
+    x = net.conv("image", "first", 2, 4, pads=[1] * 4)
+    x = net.add("Pad", [x, net.weight("pads", np.int64([0, 0, 1, 1, 0, 0, 1, 1])), net.weight("one", np.float32(1))], "ones")
+    x = net.add("Clip", [x, net.weight("zero", np.float32(0)), net.weight("six", np.float32(6))], "relu6")
+    x = net.add("Resize", [x, "", net.weight("twice", np.float32([1, 1, 2, 2]))], "cubic", mode="cubic")
+    y = net.conv("image", "second", 2, 4, pads=[1] * 4)
+    y = net.add("Transpose", [y], "turn", perm=[0, 2, 3, 1])
+    z = net.add("Flatten", [net.conv("image", "third", 2, 4)], "flatten")
+    z = net.add("Softmax", [z], "softmax", axis=1)
+    return net.model(z, [1, 2, 4, 4], list("nc")), None
+
+
 def refused():
     """Nothing here runs blindly."""
     net = Net(2)
@@ -160,7 +286,7 @@ def main():
     image = RANDOM.normal(size=shape).astype(np.float32)
     save(HERE / "sidecar.safetensors", reference(HERE / "sidecar.onnx", image))
     # New networks come last, so that the files of the others stay as they are.
-    for make in (activations_2d,):
+    for make in (activations_2d, classifier_2d, dense_1d, pads_3d, resize_2d, resize_3d, quadratics_2d, refused_more):
         write(make)
 
 
