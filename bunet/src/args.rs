@@ -28,6 +28,8 @@ pub(crate) enum Command {
     Plan(Plan),
     /// Score labels against references, and against the network in the clear
     Evaluate(Evaluate),
+    /// Turn the record of a run into one HTML file
+    Report(Report),
     /// Measure networks of chosen shape, with both parties on this machine
     #[command(subcommand)]
     Bench(crate::bench::Bench),
@@ -171,13 +173,30 @@ pub(crate) struct Evaluate {
     /// Draw scan, labels and reference into pictures in this folder
     #[arg(long, value_name = "FOLDER", requires = "images")]
     pub(crate) overlays: Option<PathBuf>,
-    /// Leave out references without labels
+    /// Leave out references without labels, and labels without a reference
     #[arg(long)]
     pub(crate) partial: bool,
     /// Write all scores, in the keys of nnU-Net's summary.json
     #[arg(short, long, value_name = "SUMMARY.json")]
     pub(crate) output: Option<PathBuf>,
     /// Replace outputs that exist
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+}
+
+/// Flags of `bunet report`.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Report {
+    /// The record that a command wrote with --json: of a run, of a folder, or of a benchmark
+    #[arg(value_name = "RUN.json")]
+    pub(crate) record: PathBuf,
+    /// Where the report goes; it needs no other file, and names those that the record names
+    #[arg(short, long, value_name = "REPORT.html")]
+    pub(crate) output: PathBuf,
+    /// A picture to put in, e.g. the overlay; may be repeated
+    #[arg(long, value_name = "FILE.png")]
+    pub(crate) picture: Vec<PathBuf>,
+    /// Replace a report that exists
     #[arg(long)]
     pub(crate) overwrite: bool,
 }

@@ -1,7 +1,8 @@
 //! The operator's command: everything around a run.
 //!
 //! `bunet demo` shows the whole of it on one machine, `import` turns a trained network into a bundle, `plan` tells what a
-//! run will cost, `bench` measures runs of networks of chosen shape, `keygen` makes keys, `compare` runs every backend on
+//! run will cost, `bench` measures runs of networks of chosen shape, `evaluate` scores labels, `report` makes a page of a
+//! run's record, `keygen` makes keys, `compare` runs every backend on
 //! one scan, `pixel` and `morph` are the perceptual backends' own commands. Hidden subcommands `alice` and `bob` are
 //! those programs, so that demo and benchmarks can
 //! start both parties as processes of their own.
@@ -17,6 +18,7 @@ mod import;
 mod keygen;
 mod pair;
 mod plan;
+mod report;
 
 use args::{Args, Command};
 use clap::Parser;
@@ -37,6 +39,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Import(flags) => import::import(&flags),
         Command::Plan(flags) => plan::plan(&flags),
         Command::Evaluate(flags) => evaluate::evaluate(&flags),
+        Command::Report(flags) => report::report(&flags),
         Command::Keygen(flags) => keygen::keygen(&flags),
         Command::Compare(flags) => backends::compare(&flags),
         Command::Pixel(command) => backends::pixel(&command),

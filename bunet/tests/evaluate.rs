@@ -78,7 +78,15 @@ fn a_summary_in_nnunets_keys() {
     let (code, _, errors) = run(&place, &["labels", "references"]);
     assert!(code == Some(3) && errors.contains("a.nii") && errors.contains("--partial"), "{errors}");
     let (code, text, errors) = run(&place, &["labels", "references", "--partial"]);
-    assert!(code == Some(0) && text.contains("1 references have no prediction"), "{text}{errors}");
+    assert!(code == Some(0) && text.contains("1 files have no counterpart"), "{text}{errors}");
+    volume(&place.path("labels/c.nii"), |_, _, _| 1);
+    let (code, _, errors) = run(&place, &["labels", "references"]);
+    assert!(
+        code == Some(3) && errors.contains("c.nii") && errors.contains("nothing of this name"),
+        "{errors}"
+    );
+    let (code, text, errors) = run(&place, &["labels", "references", "--partial"]);
+    assert!(code == Some(0) && text.contains("2 files have no counterpart"), "{text}{errors}");
     let (code, text, _) = run(&place, &["labels/b.nii.gz", "references/b.nii.gz"]);
     assert!(code == Some(0) && text.contains("0.8000"), "{text}");
 }

@@ -33,7 +33,9 @@ pub use machine::{commit, machine};
 pub use output::{append_json, append_only, private_file, write_json};
 pub use record::{Run, merge, short};
 pub use stop::{follow_parent, on_stop};
-pub use table::{Align, Table, layer_table, megabytes, phase_lines, shape, sum, summary};
+pub use table::{
+    Align, Table, escape, is_idle, layer_table, layers, megabytes, phase_lines, phases, shape, sum, summary,
+};
 pub use units::{bytes, seconds};
 
 /// The exit codes, for the end of every `--help`.

@@ -54,6 +54,25 @@ impl Table {
         line(&names) + &line(&marks) + &rows.collect::<String>()
     }
 
+    /// The whole table in HTML, without rules; numbers have the class `n`.
+    pub fn html(&self) -> String {
+        let class = |align: Align| if align == Align::Right { " class=\"n\"" } else { "" };
+        let heads = self.columns.iter().map(|(name, align)| {
+            let (class, name) = (class(*align), escape(name));
+            format!("<th{class}>{name}</th>")
+        });
+        let line = |row: &Vec<String>| {
+            let cells = row.iter().zip(&self.columns).map(|(cell, (_, align))| {
+                let (class, cell) = (class(*align), escape(cell));
+                format!("<td{class}>{cell}</td>")
+            });
+            format!("<tr>{}</tr>\n", cells.collect::<String>())
+        };
+        let rows: String = self.rows.iter().filter(|row| !row.is_empty()).map(line).collect();
+        let heads: String = heads.collect();
+        format!("<table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table>\n")
+    }
+
     /// The whole table, each line ended.
     pub fn render(&self) -> String {
         let cells = |column: usize| self.rows.iter().filter_map(move |row| row.get(column));
@@ -78,8 +97,18 @@ impl Table {
     }
 }
 
-/// What every layer cost; layers without any work of their own are left out.
+/// Text for HTML: nothing in it is taken for markup.
+pub fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// As [`layers`], for the terminal.
 pub fn layer_table(record: &RunRecord) -> String {
+    layers(record).render()
+}
+
+/// What every layer cost; layers without any work of their own are left out.
+pub fn layers(record: &RunRecord) -> Table {
     use Align::{Left, Right};
     let mut table = Table::new(&[
         ("layer", Left),
@@ -91,8 +120,7 @@ pub fn layer_table(record: &RunRecord) -> String {
         ("MB down", Right),
         ("rounds", Right),
     ]);
-    let idle = |layer: &&LayerRecord| matches!(layer.kind.as_str(), "concat" | "add" | "raise");
-    for layer in record.layers.iter().filter(|layer| !idle(layer)) {
+    for layer in record.layers.iter().filter(|layer| !is_idle(layer)) {
         let (up, down) = (layer.bytes_alice_to_bob, layer.bytes_bob_to_alice);
         table.row([
             layer.name.clone(),
@@ -105,11 +133,21 @@ pub fn layer_table(record: &RunRecord) -> String {
             layer.rounds.to_string(),
         ]);
     }
-    table.render()
+    table
+}
+
+/// As [`phases`], for the terminal.
+pub fn phase_lines(record: &RunRecord) -> String {
+    phases(record).render()
+}
+
+/// Whether a layer has no work of its own.
+pub fn is_idle(layer: &LayerRecord) -> bool {
+    matches!(layer.kind.as_str(), "concat" | "add" | "raise")
 }
 
 /// The three phases and their sum.
-pub fn phase_lines(record: &RunRecord) -> String {
+pub fn phases(record: &RunRecord) -> Table {
     use Align::{Left, Right};
     let mut table = Table::new(&[
         ("phase", Left),
@@ -137,7 +175,7 @@ pub fn phase_lines(record: &RunRecord) -> String {
     line("offline", &phases.offline);
     line("online", &phases.online);
     line("total", &sum([&phases.setup, &phases.offline, &phases.online]));
-    table.render()
+    table
 }
 
 /// `16×200×200`, without the depth of pictures.
@@ -190,6 +228,12 @@ mod tests {
         table.row(["a".into(), "10".into()]);
         table.row(["×longer×".into(), "1".into()]);
         let lines: Vec<String> = table.render().lines().map(str::to_owned).collect();
+        assert!(
+            table.html().contains("<tr><td>×longer×</td><td class=\"n\">1</td></tr>"),
+            "{}",
+            table.html()
+        );
+        assert_eq!(escape("<a & \"b\">"), "&lt;a &amp; &quot;b&quot;&gt;");
         assert_eq!(table.markdown(), "| name | n |\n| --- | ---: |\n| a | 10 |\n| ×longer× | 1 |\n");
         assert_eq!(lines, ["name       n", "────────────", "a         10", "×longer×   1"]);
     }

@@ -72,7 +72,7 @@ impl File {
             b.extend(text((0x28, 0x1052), b"DS", intercept));
             b.extend(text((0x28, 0x1053), b"DS", slope));
         }
-        if self.transfer.ends_with("1.2.5") {
+        if self.transfer.ends_with("1.2.5") || self.transfer.contains(".1.2.4.") {
             b.extend(long((0x7fe0, 0x10), b"OB", u32::MAX));
             b.extend(item(&[]));
             b.extend(item(&self.pixels));
@@ -158,6 +158,142 @@ fn run_lengths() {
     assert!(read(&file).expect_err("segments").to_string().contains("segments"));
 }
 
+/// Bits, predictor, stream: lossless JPEG of 5 × 4 samples as libjpeg-turbo 3 writes it (see `pattern`).
+const LOSSLESS: [(u16, u16, &str); 9] = [
+    (
+        12,
+        1,
+        "ffd8ffe000104a46494600010100000100010000ffc3000b0c0004000501011100ffc40018000003010100000000000000000000\
+         0000070809060cffda0008010100010000e7ff00d51d1bea105bdbb02e5d15a2244639d8a4571ca2cdbcb4bfffd9",
+    ),
+    (
+        16,
+        1,
+        "ffd8ffe000104a46494600010100000100010000ffc3000b100004000501011100ffc40019000003000300000000000000000000\
+         00000d0e0f0a0b10ffda0008010100010000e9024ceacd54747c3d6d2d47986286ebb612523c39c21dee7858a961243b3a90d3e2\
+         ed3eb045efffd9",
+    ),
+    (
+        16,
+        2,
+        "ffd8ffe000104a46494600010100000100010000ffc3000b100004000501011100ffc40019000101000301000000000000000000\
+         00000f0e0b0c0d10ffda0008010100020000f10249d59ca8ef3e1d6d2c339cfa13408686ff00a3c286fcea364d6f30a910ed884e\
+         aec575383babffd9",
+    ),
+    (
+        16,
+        3,
+        "ffd8ffe000104a46494600010100000100010000ffc3000b100004000501011100ffc40019000101010003000000000000000000\
+         00000f0d0e0a0b10ffda0008010100030000f10249d59e54767c3ada5eb4c9e4e70a7f451e8f0d565616c2d72e979c43b7197499\
+         f15a58359fffd9",
+    ),
+    (
+        16,
+        4,
+        "ffd8ffe000104a46494600010100000100010000ffc3000b100004000501011100ffc40017000101010100000000000000000000\
+         00000e0f0d10ffda0008010100040000e9024ceacca8ee7c3d6d2d8ceb19d633ac67747858ceb19d633ac67443b319d633ac6758\
+         ceff00ffd9",
+    ),
+    (
+        16,
+        5,
+        "ffd8ffe000104a46494600010100000100010000ffc3000b100004000501011100ffc40018000003010100000000000000000000\
+         00000d0e0f0c10ffda0008010100050000e9024ceacd54747c3d6d2e0383bbdce1634b091e13522cf8ce9f742304876735fa04a5\
+         37256bf7ffd9",
+    ),
+    (
+        16,
+        6,
+        "ffd8ffe000104a46494600010100000100010000ffc3000b100004000501011100ffc40018000003010100000000000000000000\
+         00000d0e0f0b10ffda0008010100060000e9024ceacd54747c3d6d2ebe8780810e069ae23c2f51d535cb615c13e121d8aecb753d\
+         1dd8021fffd9",
+    ),
+    (
+        16,
+        7,
+        "ffd8ffe000104a46494600010100000100010000ffc3000b100004000501011100ffc40018000101010101000000000000000000\
+         00000f0e0d0b10ffda0008010100070000f10249d59ca8ee7c3ada597b3cab5736ea172d1e1a38149856f88158b8876d79bbd9e6\
+         3a209a4fffd9",
+    ),
+    (
+        8,
+        7,
+        "ffd8ffe000104a46494600010100000100010000ffc3000b080004000501011100ffc40018000003010100000000000000000000\
+         00000506070804ffda0008010100070000cfed5749ef456ea19eb53d488b8ae41e668c4e7a24afffd9",
+    ),
+];
+
+/// Baseline JPEG of 19 × 11 samples, the second with restart markers, as Pillow writes it.
+const LOSSY: [&str; 2] = [
+    "ffd8ffe000104a46494600010100000100010000ffdb0043000302020302020303030304030304050805050404050a070706080c\
+         0a0c0c0b0a0b0b0d0e12100d0e110e0b0b1016101113141515150c0f171816141812141514ffc0000b08000b001301011100ffc4\
+         0017000003010000000000000000000000000006070809ffc4002610000103030205050000000000000000000201030600040511\
+         6107081213311421425171ffda0008010100003f00634678e522cfc47b762cb8224de89d29b546bc6f8dcd65f2625749e1123de8\
+         ae33cba665dc0d919be7d6a1aafbef5a11c128ae21a84b6a160ca2f6fce9b54f3cc080d8664fd380b5a17c4528571322c90e3984\
+         4bb34441f1a27dfe57ffd9",
+    "ffd8ffe000104a46494600010100000100010000ffdb0043000302020302020303030304030304050805050404050a070706080c\
+         0a0c0c0b0a0b0b0d0e12100d0e110e0b0b1016101113141515150c0f171816141812141514ffc0000b08000b001301011100ffc4\
+         0017000003010000000000000000000000000006070809ffc4002610000103030205050000000000000000000201030600040511\
+         6107081213311421425171ffdd00040002ffda0008010100003f00634678e522cfc47b762cb8224de89d29b546bc6f8dcd65f262\
+         5749e1123debffd053467974ccbb81b2337cfad4355f7deb42382515c435096d42c1945edf9d36afffd129e60406c3327e9c05ad\
+         0be22942b899164871cc225d9a220f8d13eff2bfffd9",
+];
+
+fn pattern(bits: u16) -> Vec<f32> {
+    let value = |x: u32, y: u32| {
+        let value = x * x * 37 + y * y * 91 + x * y * 13 + 5 * x;
+        let value = if bits == 16 { value * 977 } else { value };
+        (value % (1 << bits)) as f32
+    };
+    (0..4).flat_map(|y| (0..5).map(move |x| value(x, y))).collect()
+}
+
+/// A JPEG stream in a file.
+fn jpeg(process: &'static str, bits: u16, (rows, columns): (u16, u16), hex: &str) -> File {
+    let digit = |n: usize| u8::from_str_radix(&hex[2 * n..2 * n + 2], 16).expect("hexadecimal");
+    let mut file = File::new((0..hex.len() / 2).map(digit).collect());
+    file.transfer = process;
+    let allocated = if bits > 8 { 16 } else { 8 };
+    (file.rows, file.columns, file.bits, file.signed) = (rows, columns, (allocated, bits, bits - 1), 0);
+    file
+}
+
+const PROCESS_14: &str = "1.2.840.10008.1.2.4.57";
+const BASELINE: &str = "1.2.840.10008.1.2.4.50";
+
+#[test]
+fn lossless_jpeg_of_every_predictor() {
+    for (bits, predictor, hex) in LOSSLESS {
+        let scan = read(&jpeg(PROCESS_14, bits, (4, 5), hex)).expect("good");
+        assert_eq!(values(&scan), pattern(bits), "{bits} bits, predictor {predictor}");
+    }
+    let (bits, _, hex) = LOSSLESS[0];
+    let refused = |file: &File, word: &str| {
+        let text = read(file).expect_err(word).to_string();
+        assert!(text.contains(word) && text.contains("(7fe0,0010)"), "{text}");
+    };
+    refused(&jpeg(PROCESS_14, bits, (5, 4), hex), "size");
+    refused(&jpeg(PROCESS_14, 8, (4, 5), hex), "more bits");
+    refused(&jpeg(PROCESS_14, bits, (4, 5), &hex[..hex.len() - 20]), "ends too early");
+    refused(&jpeg(PROCESS_14, bits, (4, 5), &hex.replace("ffc3", "ffc2")), "FFC2");
+    refused(&jpeg(PROCESS_14, bits, (4, 5), "ffd8ffd9"), "no picture");
+}
+
+#[test]
+fn baseline_jpeg_is_what_other_decoders_make_of_it() {
+    for hex in LOSSY {
+        let found = values(&read(&jpeg(BASELINE, 8, (11, 19), hex)).expect("good"));
+        let near = |found: &[f32], wanted: [f32; 4]| {
+            assert!(found.iter().zip(wanted).all(|(a, b)| (a - b).abs() <= 1.0), "{found:?}");
+        };
+        near(&found[..4], [176.0, 197.0, 212.0, 223.0]);
+        near(&found[found.len() - 4..], [104.0, 103.0, 112.0, 125.0]);
+        let weighted = found.iter().enumerate().map(|(n, v)| v * (1 + n % 7) as f32).sum::<f32>();
+        assert!((found.iter().sum::<f32>() - 25_800.0).abs() < 40.0, "{found:?}");
+        assert!((weighted - 102_947.0).abs() < 160.0, "{weighted}");
+    }
+}
+
 #[test]
 fn sequences_are_stepped_over() {
     let mut file = File::new(words([1; 6]));
@@ -237,7 +373,7 @@ fn series_that_make_no_volume_are_refused() {
     refused(&with(&|f| f.spacing = "0.5\\what"), "(0028,0030)");
     refused(&with(&|f| f.pixels.truncate(11)), "12 bytes needed");
     refused(&with(&|f| f.bits = (16, 12, 3)), "(0028,0101)");
-    refused(&with(&|f| f.transfer = "1.2.840.10008.1.2.4.70"), "decompress");
+    refused(&with(&|f| f.transfer = "1.2.840.10008.1.2.4.90"), "decompress");
 }
 
 #[test]
@@ -258,10 +394,12 @@ fn public_files_in_many_transfer_syntaxes() {
     ] {
         assert_eq!(sum(name).map_err(|e| e.to_string()), Ok(wanted), "{name}");
     }
+    // Twelve bits, with losses: libjpeg's sum, but for rounding.
+    let lossy = sum("JPEG-lossy.dcm").expect("12 bits");
+    assert!((lossy - 3_767_007.0f64).abs() < 1000.0, "{lossy}");
     for (name, word) in [
         ("MR_truncated.dcm", "(7fe0,0010)"),
         ("MR_small_jp2klossless.dcm", "decompress"),
-        ("JPEG-lossy.dcm", "decompress"),
         ("MR_small_jpeg_ls_lossless.dcm", "decompress"),
         ("liver_1frame.dcm", "(0028,0100)"),
         ("rtdose.dcm", "frames"),
@@ -290,12 +428,17 @@ proptest! {
 
     #[test]
     fn damaged_files_never_panic(
-        rle: bool, cut in 0.0f64..1.3, flips in prop::collection::vec((0.0f64..1.0, 0u8..8), 0..6),
+        kind in 0usize..4, cut in 0.0f64..1.3, flips in prop::collection::vec((0.0f64..1.0, 0u8..8), 0..6),
     ) {
         let mut file = File::new(words([1; 6]));
-        if rle {
-            file.transfer = "1.2.840.10008.1.2.5";
-            file.pixels = [vec![2, 0, 0, 0, 64, 0, 0, 0, 66], vec![0; 55], vec![251, 0, 251, 3]].concat();
+        match kind {
+            1 => {
+                file.transfer = "1.2.840.10008.1.2.5";
+                file.pixels = [vec![2, 0, 0, 0, 64, 0, 0, 0, 66], vec![0; 55], vec![251, 0, 251, 3]].concat();
+            }
+            2 => file = jpeg(PROCESS_14, 16, (4, 5), LOSSLESS[4].2),
+            3 => file = jpeg(BASELINE, 8, (11, 19), LOSSY[1]),
+            _ => {}
         }
         let mut bytes = file.bytes();
         let keep = ((bytes.len() as f64 * cut) as usize).clamp(132, bytes.len());

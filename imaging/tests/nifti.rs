@@ -178,6 +178,7 @@ fn public_files_of_odd_kinds() {
                 }
                 Ok(scan) => {
                     read += 1;
+                    labels_return_on_the_grid_of(&scan);
                     // nifti-rs panics on colour.
                     let other = (scan.channels() == 1).then(|| independent(&path));
                     if let Some(Some((shape, voxels))) = other {
@@ -195,6 +196,51 @@ fn public_files_of_odd_kinds() {
     }
     println!("{read} read, {compared} compared with nifti-rs, {refused} refused");
     assert!(read >= 25 && compared >= 15 && refused >= 5);
+}
+
+/// Labels of a scan, written and read back, are u8 and on its grid.
+fn labels_return_on_the_grid_of(scan: &Scan) {
+    let folder = tempfile::tempdir().expect("folder");
+    let out = folder.path().join("seg.nii.gz");
+    let [d, h, w] = scan.dims();
+    let labels = Array3::from_shape_fn((d, h, w), |(z, y, x)| ((x + 2 * y + 3 * z) % 5) as u8);
+    let greys = imaging::LabelGreys::identity();
+    imaging::write_labels(&out, &labels, scan, &greys, imaging::Overwrite::Refuse).expect("written");
+    let back = Scan::read(&out).expect("own file");
+    assert_eq!((back.geometry(), back.sample_type()), (scan.geometry(), imaging::SampleType::U8));
+    assert_eq!(imaging::labels_of(&back, &greys).expect("labels"), labels);
+}
+
+/// Sums of voxels (those that are numbers) and first and third row of the affine, as nibabel 5 gives them.
+const NIBABEL: [(&str, f64, [f64; 4], [f64; 4]); 10] = [
+    ("nibabel/anatomical.nii", 284_166_082.0, [-2.0, 0.0, 0.0, 32.0], [0.0, 0.0, 2.0, -16.0]),
+    (
+        "nibabel/reoriented_anat_moved.nii",
+        32_739_769.449_157_715,
+        [4.0, 0.0, 0.0, -35.297_897_338_867_19],
+        [0.0, 0.0, 4.0, -27.599_409_103_393_555],
+    ),
+    ("nibabel/resampled_anat_moved.nii", 7_749_957.098_663_33, [-4.0, 0.0, 0.0, 32.0], [0.0, 0.0, 8.0, 0.0]),
+    ("nibabel/standard.nii.gz", 7650.0, [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 2.0, 0.0]),
+    ("nifti-rs/avg152T1_LR_nifti.nii.gz", 74_825_382.0, [-2.0, 0.0, 0.0, 90.0], [0.0, 0.0, 2.0, -72.0]),
+    ("nifti-rs/f32.nii.gz", 166.000_000_715, [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]),
+    ("nifti-rs/zstat1.nii.gz", 11_648.372_022, [-4.0, 0.0, 0.0, 0.0], [0.0, 0.0, 6.0, 0.0]),
+    ("nifti-rs/27/int8.nii", 351.0, [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]),
+    ("nifti-rs/27/uint64.nii", 351.0, [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]),
+    ("nifti-rs/27/float64.nii", 351.0, [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]),
+];
+
+#[test]
+fn public_files_are_what_nibabel_makes_of_them() {
+    let Some(root) = shared("nifti_odd") else { return };
+    for (name, sum, x, z) in NIBABEL {
+        let scan = Scan::read(root.join(name)).expect(name);
+        let found: f64 = scan.voxels().iter().filter(|v| !v.is_nan()).map(|v| f64::from(*v)).sum();
+        assert!((found - sum).abs() <= 1e-6 * sum, "{name}: {found}");
+        for (row, wanted) in [(0, x), (2, z)] {
+            assert_eq!(scan.geometry().affine[row], wanted, "{name}");
+        }
+    }
 }
 
 #[test]

@@ -22,7 +22,7 @@ impl Pair {
     }
 }
 
-/// All cases by name, and the references without a prediction.
+/// All cases by name, and what is left out: references without a prediction, and the reverse.
 pub(crate) fn of(flags: &Evaluate) -> Result<(Vec<Pair>, Vec<PathBuf>), Failure> {
     let folder = flags.predictions.is_dir();
     for other in [&flags.references, &flags.images].into_iter().flatten() {
@@ -44,31 +44,34 @@ pub(crate) fn of(flags: &Evaluate) -> Result<(Vec<Pair>, Vec<PathBuf>), Failure>
     if predictions.is_empty() {
         return Err(Failure::input(format!("{}: no labels in this folder", flags.predictions.display())));
     }
-    let mut pairs = Vec::new();
+    let (mut pairs, mut missing) = (Vec::new(), Vec::new());
     for (name, prediction) in predictions {
-        let none = |folder: Option<&PathBuf>| {
-            let folder = folder.map_or_else(String::new, |folder| folder.display().to_string());
+        let none = |folder: &Option<PathBuf>| {
+            let folder = folder.as_deref().unwrap_or(Path::new("")).display();
             Failure::input(format!("{}: nothing of this name in {folder}", prediction.display()))
         };
-        let reference = match &mut references {
-            Some(known) => Some(known.remove(&name).ok_or_else(|| none(flags.references.as_ref()))?),
-            None => None,
-        };
-        let image = match &images {
-            Some(known) => Some(known.get(&name).cloned().ok_or_else(|| none(flags.images.as_ref()))?),
-            None => None,
-        };
+        let reference = references.as_mut().map(|known| known.remove(&name));
+        if flags.partial && reference == Some(None) {
+            missing.push(prediction);
+            continue;
+        }
+        let reference = reference.map(|found| found.ok_or_else(|| none(&flags.references))).transpose()?;
+        let image = images.as_ref().map(|known| known.get(&name).cloned());
+        let image = image.map(|found| found.ok_or_else(|| none(&flags.images))).transpose()?;
         pairs.push(Pair { name, prediction, reference, image });
     }
-    let missing: Vec<PathBuf> = references.into_iter().flatten().map(|(_, path)| path).collect();
-    match missing.first() {
-        Some(first) if !flags.partial => {
-            let others = missing.len() - 1;
-            let reason = format!("has no prediction, nor have {others} others; a mean would leave them out");
-            Err(Failure::input(format!("{}: {reason}. If that is wanted: --partial", first.display())))
-        }
-        _ => Ok((pairs, missing)),
+    if pairs.is_empty() {
+        let reason = "none of its labels has a reference";
+        return Err(Failure::input(format!("{}: {reason}", flags.predictions.display())));
     }
+    let unscored: Vec<PathBuf> = references.into_iter().flatten().map(|(_, path)| path).collect();
+    if let Some(first) = unscored.first().filter(|_| !flags.partial) {
+        let others = unscored.len() - 1;
+        let reason = format!("has no prediction, nor have {others} others; a mean would leave them out");
+        return Err(Failure::input(format!("{}: {reason}. If that is wanted: --partial", first.display())));
+    }
+    missing.extend(unscored);
+    Ok((pairs, missing))
 }
 
 fn named(folder: &Path) -> Result<BTreeMap<String, PathBuf>, Failure> {

@@ -21,7 +21,7 @@ pub(super) struct Summary {
     pub(super) hd95_unit: &'static str,
     /// How labels are called.
     pub(super) labels: BTreeMap<u8, String>,
-    /// References without a prediction.
+    /// References without a prediction, and the reverse: left out.
     pub(super) missing: Vec<PathBuf>,
     /// Labels that differ from those of the integer network in the clear, where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -28,7 +28,7 @@ pub(super) fn print(flags: &Evaluate, labelling: &Labelling, summary: &Summary) 
         );
     }
     if !summary.missing.is_empty() {
-        println!("{} references have no prediction and are left out", summary.missing.len());
+        println!("{} files have no counterpart and are left out", summary.missing.len());
     }
     if let (Some(agreement), Some(model)) = (summary.blind_against_clear, labelling.model()) {
         println!(

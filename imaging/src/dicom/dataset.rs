@@ -28,12 +28,23 @@ const DEEPEST: usize = 32;
 pub(super) struct Syntax {
     explicit: bool,
     pub(super) big: bool,
-    pub(super) rle: bool,
+    pub(super) packing: Packing,
     deflated: bool,
 }
 
+/// How pixels are encoded.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Packing {
+    /// Not at all.
+    Plain,
+    /// Run lengths.
+    Rle,
+    /// A JPEG stream.
+    Jpeg,
+}
+
 impl Syntax {
-    const META: Self = Self { explicit: true, big: false, rle: false, deflated: false };
+    const META: Self = Self { explicit: true, big: false, packing: Packing::Plain, deflated: false };
 
     fn of(uid: &str, path: &Path) -> Result<Self> {
         let plain = Self::META;
@@ -42,11 +53,15 @@ impl Syntax {
             "1.2.840.10008.1.2.1" => Ok(plain),
             "1.2.840.10008.1.2.1.99" => Ok(Self { deflated: true, ..plain }),
             "1.2.840.10008.1.2.2" => Ok(Self { big: true, ..plain }),
-            "1.2.840.10008.1.2.5" => Ok(Self { rle: true, ..plain }),
+            "1.2.840.10008.1.2.5" => Ok(Self { packing: Packing::Rle, ..plain }),
+            "1.2.840.10008.1.2.4.50"
+            | "1.2.840.10008.1.2.4.51"
+            | "1.2.840.10008.1.2.4.57"
+            | "1.2.840.10008.1.2.4.70" => Ok(Self { packing: Packing::Jpeg, ..plain }),
             other => Err(ImagingError::unsupported(
                 path,
                 "TransferSyntaxUID (0002,0010)",
-                format!("compression {other} (JPEG, JPEG-LS or JPEG 2000) is not read here"),
+                format!("compression {other} (JPEG-LS, JPEG 2000 or a video) is not read here"),
                 "decompress it, e.g. with gdcmconv --raw or dcmdjpeg",
             )),
         }

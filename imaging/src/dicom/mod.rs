@@ -1,4 +1,5 @@
-//! DICOM images and series: uncompressed (either byte order, explicit or implicit), deflated and RLE.
+//! DICOM images and series: uncompressed (either byte order, explicit or implicit), deflated,
+//! RLE, and grey JPEG (lossless, and with losses of 8 or 12 bits).
 //!
 //! A folder is one series: its slices are sorted by where they lie along their common normal, never by name or
 //! instance number, and must stand at even distances. Values are the modality's (rescale slope and intercept
@@ -8,6 +9,7 @@
 //! take memory on the file's word.
 
 mod dataset;
+mod jpeg;
 mod slice;
 
 use std::path::{Path, PathBuf};

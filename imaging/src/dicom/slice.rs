@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::AGAIN;
-use super::dataset::{Dataset, PIXEL_DATA, Tag, name};
+use super::dataset::{Dataset, PIXEL_DATA, Packing, Tag, name};
+use super::jpeg::{self, Wrong};
 use crate::error::{ImagingError, Result};
 use crate::picture::check_samples;
 use crate::scan::{Limits, SampleType};
@@ -60,7 +61,11 @@ impl Slice {
         let set = Dataset::parse(path, bytes, limits)?;
         let shape = Shape::of(&set, path)?;
         check_samples(path, (shape.pixels() * shape.channels) as u64, limits)?;
-        let raw = if set.syntax.rle { unpack_rle(&set, path, &shape)? } else { native(&set, path, &shape)? };
+        let raw = match set.syntax.packing {
+            Packing::Plain => native(&set, path, &shape)?,
+            Packing::Rle => unpack_rle(&set, path, &shape)?,
+            Packing::Jpeg => unpack_jpeg(&set, path, &shape)?,
+        };
         let rescale = rescale(&set, path)?;
         let samples = decode(&raw, &shape, set.syntax.big, rescale);
         let sample_type = match (shape.bytes, shape.signed) {
@@ -158,6 +163,31 @@ fn native(set: &Dataset, path: &Path, shape: &Shape) -> Result<Vec<u8>> {
             Err(ImagingError::malformed(path, name(PIXEL_DATA), problem, AGAIN))
         }
     }
+}
+
+/// A grey JPEG stream; the result is like native little-endian pixels.
+fn unpack_jpeg(set: &Dataset, path: &Path, shape: &Shape) -> Result<Vec<u8>> {
+    let wrong = |wrong: Wrong| match wrong {
+        Wrong::Broken(problem) => {
+            ImagingError::malformed(path, name(PIXEL_DATA), format!("JPEG: {problem}"), AGAIN)
+        }
+        Wrong::Unsupported(kind) => ImagingError::unsupported(
+            path,
+            name(PIXEL_DATA),
+            format!("JPEG: {kind}"),
+            "decompress it, e.g. with gdcmconv --raw or dcmdjpeg",
+        ),
+    };
+    if shape.channels != 1 {
+        return Err(wrong(Wrong::Unsupported("colour".into())));
+    }
+    // The first item is the offset table.
+    let stream: Vec<u8> = set.fragments().skip(1).flatten().copied().collect();
+    let (samples, bits) = jpeg::decode(&stream, shape.rows, shape.columns).map_err(wrong)?;
+    if bits as usize > 8 * shape.bytes {
+        return Err(wrong(Wrong::Broken("more bits per sample than the image has")));
+    }
+    Ok(samples.iter().flat_map(|sample| sample.to_le_bytes().into_iter().take(shape.bytes)).collect())
 }
 
 /// Run-length decoding (PS3.5 annex G); the result is planar and, like native little-endian pixels, low byte first.
