@@ -10,13 +10,14 @@
 
 `plain` trains all layers on plain images; `frozen` keeps the first layer as it is, which is what morphing asks for;
 `morphed` reads the morphed images and the augmented layer, and neither the images nor the key. One line of JSON per
-network and epoch. `python morphed.py curves OUT.svg LOG` draws them.
+network and epoch. `python morphed.py curves OUT.svg LOG` draws them, means over seeds where there are several.
 """
 
 import argparse
 import json
 import pathlib
 import time
+from statistics import mean
 
 import torch
 from safetensors import safe_open
@@ -117,9 +118,13 @@ def curves(arguments):
     for axis, metric in zip(axes, ("loss", "accuracy")):
         for kind, colour in (("plain", "tab:blue"), ("frozen", "tab:green"), ("morphed", "tab:red")):
             for part, style in (("train", "--"), ("test", "-")):
-                points = [(line["epoch"], line[part][metric]) for line in lines if line["network"] == kind]
-                axis.plot(*zip(*points), style, color=colour, label=f"{kind}, {part}") if points else None
+                own = [line for line in lines if line["network"] == kind]
+                epochs_seen = sorted({line["epoch"] for line in own})
+                means = [mean(line[part][metric] for line in own if line["epoch"] == epoch) for epoch in epochs_seen]
+                axis.plot(epochs_seen, means, style, color=colour, label=f"{kind}, {part}")
         axis.set_xlabel("epoch")
+        if metric == "loss":
+            axis.set_yscale("log")  # the first epochs' test losses are far off
         axis.set_title(metric)
     axes[1].legend(fontsize=7)
     figure.tight_layout()

@@ -145,6 +145,12 @@ class UNet(nn.Module):
             half.fold()
         return self
 
+    def freeze(self):
+        """Norms keep the statistics they have, so that a network of squares is trained as it will run: statistics of a batch hide
+        the outliers that squares then blow up."""
+        for half in self.halves.values():
+            half.norm.eval()
+
     def squares(self):
         return [half.activation for half in self.halves.values() if isinstance(half.activation, (Square, Quadratic))]
 

@@ -113,6 +113,8 @@ def run(network, cases, settings, out):
         random = numpy.random.default_rng([settings["seed"], epoch])
         order = numpy.concatenate([random.permutation(len(cases.images)) for _ in range(1 + settings["crops"] // len(cases.images))])
         network.train()
+        if settings["warm"]:
+            network.freeze()
         total = 0.0
         for step in range(steps):
             progress = (epoch * steps + step) / (settings["epochs"] * steps)
@@ -124,7 +126,7 @@ def run(network, cases, settings, out):
                 scores = network(images)
             loss = loss_of(scores.float(), labels)
             optimiser.zero_grad()
-            (loss + 0.1 * sum(square.excess for square in network.squares())).backward()
+            (loss + sum(square.excess for square in network.squares())).backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimiser.step()
             schedule.step()
