@@ -40,8 +40,9 @@ pub(crate) fn segment(flags: &Segment) -> Result<(), Failure> {
     let finished = Finished::open(&flags.output, plan.manifest(), flags.overwrite)?;
     check_unfinished(flags, &cases, &finished)?;
     make_folders(flags)?;
-    let conversation = Some(Conversation::new(flags, connection, &identity, &plan)?);
-    let mut work = Work { flags, plan, conversation, finished, total: Run::default() };
+    let conversation = Conversation::new(flags, connection, &identity, &plan)?;
+    let mut work = Work { flags, plan, conversation: Some(conversation), finished, total: Run::default() };
+    work.announce(&cases)?;
     work.all(&cases)
 }
 
@@ -94,7 +95,9 @@ fn check(flags: &Segment, cases: &[Case]) -> Result<(), Failure> {
         return refuse(overlays, "overlays and labels would lie in one folder; give another one");
     }
     if let Some(path) = &flags.json {
-        check_writable(path, outputs::policy(flags)).map_err(explain)?;
+        // Who goes on has the record of the run that was cut off.
+        let policy = if flags.resume { Overwrite::Replace } else { outputs::policy(flags) };
+        check_writable(path, policy).map_err(explain)?;
     }
     let mut taken: BTreeMap<&Path, &Case> = BTreeMap::new();
     for case in cases {
@@ -154,6 +157,23 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
+    /// Tells if the pool does not go far enough.
+    fn announce(&self, cases: &[Case]) -> Result<(), Failure> {
+        let items = self.conversation.as_ref().map_or(Ok(0), Conversation::items)?;
+        let scans = cases.iter().filter(|case| !self.is_finished(case)).count();
+        if self.flags.pool.is_some() && items < scans && !self.flags.run.quiet {
+            eprintln!(
+                "the pool holds {items} runs with this network and plan, for {scans} scans; the rest is prepared as they go"
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether an earlier run did it, and this one is to go on from there.
+    fn is_finished(&self, case: &Case) -> bool {
+        self.flags.resume && self.finished.holds(&case.files.output)
+    }
+
     /// One scan after the other; then the record and the summary.
     fn all(&mut self, cases: &[Case]) -> Result<(), Failure> {
         let start = Instant::now();
@@ -161,7 +181,7 @@ impl Work<'_> {
             cases.iter().map(|case| CaseRecord::left(case.name.clone())).collect();
         let mut stopped = None;
         for (index, (case, record)) in cases.iter().zip(&mut records).enumerate() {
-            if self.flags.resume && self.finished.holds(&case.files.output) {
+            if self.is_finished(case) {
                 record.status = CaseStatus::Skipped;
                 continue;
             }

@@ -193,6 +193,9 @@ pub(crate) struct Report {
     /// Where the report goes; it needs no other file, and names those that the record names
     #[arg(short, long, value_name = "REPORT.html")]
     pub(crate) output: PathBuf,
+    /// The provider's records (`bob serve --json`): his figures of the same run are put in
+    #[arg(long, value_name = "BOB.json")]
+    pub(crate) bob: Option<PathBuf>,
     /// A picture to put in, e.g. the overlay; may be repeated
     #[arg(long, value_name = "FILE.png")]
     pub(crate) picture: Vec<PathBuf>,

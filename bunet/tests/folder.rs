@@ -6,6 +6,7 @@ mod common;
 use cli::{CaseStatus, FolderRecord};
 use common::{Bob, Place, expected, outcome};
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::process::Command;
 
 /// A folder with `n` scans, a broken one and words.
@@ -116,6 +117,44 @@ fn what_is_finished_is_skipped() {
     assert!(out.contains("4 scans: 4 done"), "{out}");
     let (code, out, _) = run(&place, &other, &["--continue"]);
     assert!(code == Some(0) && out.contains("4 skipped"), "{out}");
+}
+
+#[test]
+fn a_server_that_dies_in_a_run_costs_that_scan() {
+    let place = place(&["a.png", "b.png", "c.png", "d.png", "e.png", "f.png"]);
+    let mut bob = place.bob(&[]);
+    let mut child = alice(&place, &bob.address, &["--json", "run.json"]).spawn().unwrap();
+    let mut errors = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    errors.read_line(&mut line).unwrap();
+    assert!(line.starts_with("1/6 a: done in "), "{line}");
+    bob.kill();
+    let mut rest = String::new();
+    errors.read_to_string(&mut rest).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(5), "{rest}");
+    let left = record(&place, "run.json").summary;
+    assert!(left.done >= 1 && left.left >= 1 && left.done + left.failed + left.left == 6, "{left:?}");
+    assert!(rest.contains(&format!("{} scans are left; start again with --continue", left.left)), "{rest}");
+    let done = left.done;
+    let bob = place.bob(&[]);
+    let (code, _, errors) = run(&place, &bob, &["--continue", "--json", "run.json"]);
+    assert_eq!(code, Some(0), "{errors}");
+    let summary = record(&place, "run.json").summary;
+    assert_eq!((summary.skipped, summary.done, summary.failed), (done, 6 - done, 0));
+}
+
+#[test]
+fn a_pool_is_used_as_far_as_it_goes() {
+    let place = place(&["a.png", "b.png"]);
+    let bob = place.bob(&["--pool", "bob-pool"]);
+    let args = ["alice", "prepare", "--server", &bob.address, "--pool", "pool", "--runs", "1", "-q"];
+    let keys = ["--identity", "alice.key", "--trust", "bob.crt"];
+    assert_eq!(outcome(&place.command(&[&args[..], &keys].concat()).output().unwrap()).0, Some(0));
+    let (code, _, errors) = run(&place, &bob, &["--pool", "pool", "--json", "run.json"]);
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(errors.contains("the pool holds 1 runs") && errors.contains("for 2 scans"), "{errors}");
+    let pool = record(&place, "run.json").total.pool.unwrap();
+    assert_eq!((pool.items, pool.live), (1, 1));
 }
 
 #[test]

@@ -45,11 +45,12 @@ fn check(html: &str) {
 #[test]
 fn a_run_becomes_one_page() {
     let place = Place::new();
-    let bob = place.bob(&[]);
+    let bob = place.bob(&["--json", "bob.jsonl", "--once"]);
     let more = ["--json", "run.json", "--overlay", "overlay.png", "-q"];
     let (code, errors) = outcome(&place.alice(&bob.address, &more).output().unwrap());
     assert_eq!(code, Some(0), "{errors}");
-    let args = ["report", "run.json", "-o", "run.html", "--picture", "overlay.png"];
+    assert_eq!(bob.end().0, Some(0));
+    let args = ["report", "run.json", "--bob", "bob.jsonl", "-o", "run.html", "--picture", "overlay.png"];
     let (code, errors) = outcome(&place.command(&args).output().unwrap());
     assert_eq!(code, Some(0), "{errors}");
     let html = fs::read_to_string(place.path("run.html")).unwrap();
@@ -63,6 +64,7 @@ fn a_run_becomes_one_page() {
     for node in place.model.manifest.graph.nodes().iter().filter(|node| node.op.has_weights()) {
         assert!(html.contains(&format!("<td>{}</td>", node.name)), "{}", node.name);
     }
+    assert!(html.contains("online, Alice") && html.contains("online, Bob"), "both parties");
     for word in ["<svg", "setup", "offline", "online", "Alice to Bob", "statistical security", "commit"] {
         assert!(html.contains(word), "{word}");
     }
@@ -79,6 +81,11 @@ fn a_run_becomes_one_page() {
     refused(&["none.json", "-o", "other.html"], "none.json");
     refused(&["scan.png", "-o", "other.html"], "--json");
     refused(&["run.json", "-o", "other.html", "--picture", "run.json"], "PNG");
+    let other = fs::read_to_string(place.path("bob.jsonl")).unwrap();
+    fs::write(place.path("other.jsonl"), other.replace("\"manifest_hash\":\"", "\"manifest_hash\":\"0"))
+        .unwrap();
+    refused(&["run.json", "-o", "other.html", "--bob", "other.jsonl"], "no run in it");
+    refused(&["run.json", "-o", "other.html", "--bob", "scan.png"], "scan.png");
 }
 
 #[test]

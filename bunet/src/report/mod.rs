@@ -36,7 +36,15 @@ pub(crate) fn report(flags: &Report) -> Result<(), Failure> {
     let policy = if flags.overwrite { Overwrite::Replace } else { Overwrite::Refuse };
     check_writable(&flags.output, policy).map_err(Failure::output)?;
     let text = read(&flags.record)?;
-    let record = parse(&flags.record, &text)?;
+    let mut record = parse(&flags.record, &text)?;
+    if let (Some(path), Record::Run(run)) = (&flags.bob, &mut record) {
+        **run = cli::merge((**run).clone(), &counterpart(path, run)?);
+    } else if let Some(path) = &flags.bob {
+        return Err(Failure::input(format!(
+            "{}: goes with the record of one run, not of a folder",
+            path.display()
+        )));
+    }
     let pictures = flags.picture.iter().map(|path| picture(path)).collect::<Result<Vec<_>, _>>()?;
     let html = compose(&record, &pictures, &String::from_utf8_lossy(&text));
     write_atomically(&flags.output, policy, |out| out.write_all(html.as_bytes())).map_err(Failure::output)?;
@@ -63,6 +71,24 @@ fn parse(path: &Path, text: &[u8]) -> Result<Record, Failure> {
         return serde_json::from_value(value).map(|record| Record::Folder(Box::new(record))).map_err(wrong);
     }
     serde_json::from_value(value).map(|record| Record::Run(Box::new(record))).map_err(wrong)
+}
+
+/// Bob's record of the same run: that with the same network and the same bytes in every phase.
+fn counterpart(path: &Path, run: &RunRecord) -> Result<RunRecord, Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::input(format!("{}: {error}", path.display()));
+    let text = read(path)?;
+    let bytes = |record: &RunRecord| {
+        let phases = &record.phases;
+        [&phases.setup, &phases.offline, &phases.online]
+            .map(|phase| (phase.bytes_alice_to_bob, phase.bytes_bob_to_alice))
+    };
+    for line in String::from_utf8_lossy(&text).lines().rev() {
+        let other: RunRecord = serde_json::from_str(line).map_err(|error| failed(&error))?;
+        if other.model == run.model && bytes(&other) == bytes(run) {
+            return Ok(other);
+        }
+    }
+    Err(failed(&"no run in it has this one's network and bytes (of a scan in patches it has each by itself)"))
 }
 
 /// A PNG as a data URI.
