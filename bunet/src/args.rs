@@ -134,7 +134,10 @@ pub(crate) struct Import {
     /// Factor between the largest value seen and the range that is proved to fit
     #[arg(long, value_name = "FACTOR", default_value_t = 1.5)]
     pub(crate) margin: f64,
-    /// Replace a bundle that exists
+    /// Write every value's range, bits and error: a page with pictures (.html), or the figures alone (.json)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    /// Replace a bundle and a report that exist
     #[arg(long)]
     pub(crate) overwrite: bool,
 }

@@ -1,11 +1,13 @@
 //! `bunet import`: from a trained network in ONNX to a bundle that Bob can serve.
 
+mod report;
+
 use crate::args::Import;
 use alice::preprocessing;
-use cli::{Align, Failure, Kind, Table};
+use cli::{Failure, Kind};
 use imaging::{Preprocessing, Scan, prepare};
 use models::onnx::{ImportOptions, OnnxError};
-use models::quantise::{Calibrator, QuantiseOptions, Report};
+use models::quantise::{Calibrator, QuantiseOptions};
 use models::{FloatModel, Label, bundle, onnx, quantise};
 use ndarray::Array4;
 use serde_json::{Value, json};
@@ -25,6 +27,8 @@ pub(crate) fn extents(text: &str) -> Result<Extents, String> {
 /// Imports a network.
 pub(crate) fn import(flags: &Import) -> Result<(), Failure> {
     bundle::check_target(&flags.output, flags.overwrite).map_err(Failure::output)?;
+    let target =
+        flags.report.as_deref().map(|path| report::Target::new(path, flags.overwrite)).transpose()?;
     let options = ImportOptions { input_shape: flags.input_shape.clone().map(|Extents(extents)| extents) };
     let mut network = onnx::import(&flags.onnx, &options).map_err(refused)?;
     if let Some(name) = &flags.name {
@@ -40,13 +44,14 @@ pub(crate) fn import(flags: &Import) -> Result<(), Failure> {
         margin: flags.margin,
         weight_bits: flags.weight_bits,
         input_bound,
+        per_channel: true,
     };
     let (model, report) = quantise::quantise(&network, &calibration, &options)
         .map_err(|error| Failure::new(Kind::Plan, error))?;
     preprocessing(&model.manifest)?;
     bundle::save(&model, &flags.output, flags.overwrite).map_err(Failure::output)?;
-    print(flags, &model.manifest.name, &report);
-    Ok(())
+    report::print(&flags.output, &model.manifest.name, &report);
+    target.map_or(Ok(()), |target| target.write(&model.manifest.name, &report))
 }
 
 fn refused(error: OnnxError) -> Failure {
@@ -118,39 +123,6 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
         return Err(Failure::input(format!("{}: no scan to calibrate on", folder.display())));
     }
     Ok(paths)
-}
-
-fn print(flags: &Import, name: &str, report: &Report) {
-    let mut table = Table::new(&[
-        ("value", Align::Left),
-        ("operator", Align::Left),
-        ("largest", Align::Right),
-        ("fraction bits", Align::Right),
-        ("bits", Align::Right),
-        ("weight bits", Align::Right),
-        ("error", Align::Right),
-    ]);
-    for layer in &report.layers {
-        table.row([
-            layer.name.clone(),
-            layer.kind.to_owned(),
-            layer.calibrated.map_or_else(|| "·".to_owned(), |largest| format!("{largest:.3}")),
-            layer.frac.to_string(),
-            layer.bits.to_string(),
-            layer.weight_bits.map_or_else(|| "·".to_owned(), |bits| bits.to_string()),
-            layer.error.map_or_else(|| "·".to_owned(), |error| format!("{:.2} %", 100.0 * error)),
-        ]);
-    }
-    print!("{}", table.render());
-    let images = report.images;
-    println!(
-        "\n{}: {name}, {}-bit shares, calibrated on {images} inputs",
-        flags.output.display(),
-        report.share_bits
-    );
-    if let Some(agreement) = report.label_agreement {
-        println!("same labels as the float network on {:.3} % of the calibration voxels", 100.0 * agreement);
-    }
 }
 
 #[cfg(test)]

@@ -126,6 +126,18 @@ impl Manifest {
         if problems.is_empty() { Ok(()) } else { Err(RangeError { modulus, problems }) }
     }
 
+    /// For each value, bits of the smallest 2^k shares that carry it and let all that read it work.
+    pub fn needed_bits(&self) -> Vec<u32> {
+        let nodes = self.graph.nodes();
+        let mut bits: Vec<u32> = (0..nodes.len()).map(|id| need_value(self.bound(id)).bits()).collect();
+        for node in nodes {
+            for &input in &node.inputs {
+                bits[input] = bits[input].max(need_input(&node.op, self.bound(input)).bits());
+            }
+        }
+        bits
+    }
+
     fn bound(&self, id: NodeId) -> u64 {
         self.edges.get(id).map_or(u64::MAX >> 2, |edge| edge.bound)
     }

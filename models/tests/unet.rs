@@ -143,3 +143,48 @@ fn variants_are_named_or_listed() {
     let odd = unet(2, [1, 18, 16], "relu", Pooling::Avg, 2);
     assert!(matches!(odd.build(), Err(UNetError::Config(_))));
 }
+
+/// Factors of a channel that the next layer takes back change nothing in floats, and must not matter to integers either.
+#[test]
+fn channels_of_very_different_sizes_cost_no_accuracy() {
+    let even = unet(2, [1, 32, 32], "relu", Pooling::Avg, 3).build().unwrap();
+    let mut uneven = even.clone();
+    let consumers = even.graph.consumers();
+    let only = |id: usize| (consumers[id].len() == 1).then(|| consumers[id][0]);
+    let mut changed = 0;
+    for (id, node) in even.graph.nodes().iter().enumerate() {
+        let Some(next) = only(id).and_then(only) else { continue };
+        let convolutions = [&node.op, &even.graph.node(next).op].map(|op| matches!(op, Op::Conv { .. }));
+        if convolutions != [true; 2] {
+            continue;
+        }
+        for channel in 0..node.shape.channels {
+            let factor = ((channel % 4) as f32 * -2.0).exp2();
+            let layer = uneven.weights.get_mut(&id).unwrap();
+            layer.weights.index_axis_mut(ndarray::Axis(0), channel).mapv_inplace(|weight| weight * factor);
+            layer.bias[channel] *= factor;
+            let layer = uneven.weights.get_mut(&next).unwrap();
+            layer.weights.index_axis_mut(ndarray::Axis(1), channel).mapv_inplace(|weight| weight / factor);
+        }
+        changed += 1;
+    }
+    assert!(changed >= 5, "{changed}");
+    let images: Vec<_> = (0..3).map(|seed| random_image(even.graph.node(0).shape, seed)).collect();
+    let error = |model, per_channel| {
+        let calibration = calibrate(model, &images).unwrap();
+        let options = QuantiseOptions { share_bits: 20, per_channel, ..QuantiseOptions::default() };
+        let (_, report) = quantise(model, &calibration, &options).unwrap();
+        report.layers[report.layers.len() - 2].error.unwrap()
+    };
+    let [even, plain, equal] = [(&even, false), (&uneven, false), (&uneven, true)].map(|(m, c)| error(m, c));
+    println!(
+        "scores off by {:.2}%; uneven {:.2}%, per channel {:.2}%",
+        100.0 * even,
+        100.0 * plain,
+        100.0 * equal
+    );
+    assert!(
+        equal <= 1.5 * even && equal < 0.5 * plain,
+        "{equal} where {even} was possible and {plain} had to be"
+    );
+}

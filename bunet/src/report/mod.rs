@@ -1,6 +1,6 @@
 //! `bunet report`: the record of a run as one HTML file that needs nothing else.
 
-mod page;
+pub(crate) mod page;
 mod parts;
 
 use crate::args::Report;

@@ -20,13 +20,13 @@ pre { font-size: .8em; background: #f5f6f8; padding: 1em; overflow-x: auto; }
 ";
 
 /// The page.
-pub(super) struct Page {
+pub(crate) struct Page {
     title: String,
     body: String,
 }
 
 impl Page {
-    pub(super) fn new(title: &str) -> Self {
+    pub(crate) fn new(title: &str) -> Self {
         let title = escape(title);
         Self { body: format!("<h1>{title}</h1>\n"), title }
     }
@@ -36,16 +36,16 @@ impl Page {
         let _ = writeln!(self.body, "{text}");
     }
 
-    pub(super) fn heading(&mut self, text: &str) {
+    pub(crate) fn heading(&mut self, text: &str) {
         self.push(format_args!("<h2>{}</h2>", escape(text)));
     }
 
-    pub(super) fn paragraph(&mut self, text: &str) {
+    pub(crate) fn paragraph(&mut self, text: &str) {
         self.push(format_args!("<p>{}</p>", escape(text)));
     }
 
     /// Names with values, side by side.
-    pub(super) fn figures(&mut self, figures: &[(&str, String)]) {
+    pub(crate) fn figures(&mut self, figures: &[(&str, String)]) {
         let one = |(name, value): &(&str, String)| {
             format!("<div><dt>{}</dt><dd>{}</dd></div>\n", escape(name), escape(value))
         };
@@ -53,28 +53,28 @@ impl Page {
         self.push(format_args!("<dl>\n{all}</dl>"));
     }
 
-    pub(super) fn table(&mut self, table: &Table) {
+    pub(crate) fn table(&mut self, table: &Table) {
         self.push(format_args!("<div class=\"scroll\">\n{}</div>", table.html()));
     }
 
     /// A drawing of crate `plot`; inside HTML it needs no name space.
-    pub(super) fn drawing(&mut self, svg: &str) {
+    pub(crate) fn drawing(&mut self, svg: &str) {
         let svg = svg.replacen(" xmlns=\"http://www.w3.org/2000/svg\"", "", 1);
         self.push(format_args!("<div class=\"scroll\">\n{svg}</div>"));
     }
 
     /// A picture by its data URI.
-    pub(super) fn picture(&mut self, uri: &str, text: &str) {
+    pub(crate) fn picture(&mut self, uri: &str, text: &str) {
         self.push(format_args!("<p><img src=\"{uri}\" alt=\"{}\" /></p>", escape(text)));
     }
 
     /// Long text that is shown when asked for.
-    pub(super) fn fold(&mut self, name: &str, text: &str) {
+    pub(crate) fn fold(&mut self, name: &str, text: &str) {
         let (name, text) = (escape(name), escape(text.trim_end()));
         self.push(format_args!("<details><summary>{name}</summary>\n<pre>{text}</pre></details>"));
     }
 
-    pub(super) fn finish(self) -> String {
+    pub(crate) fn finish(self) -> String {
         let Self { title, body } = self;
         format!(
             "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\" />\n\

@@ -21,6 +21,36 @@ pub struct NodeStats {
     pub variance: f64,
     /// Mean per channel.
     pub means: Vec<f64>,
+    pub(crate) channels: Vec<ChannelStats>,
+}
+
+/// Statistics of one channel of a value.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct ChannelStats {
+    pub(crate) max_abs: f64,
+    pub(crate) mean: f64,
+    pub(crate) energy: f64,
+}
+
+impl NodeStats {
+    /// From the channels', of `voxels` values each.
+    pub(crate) fn of(channels: Vec<ChannelStats>, voxels: usize) -> Self {
+        let mean =
+            |f: &dyn Fn(&ChannelStats) -> f64| channels.iter().map(f).sum::<f64>() / channels.len() as f64;
+        let energy = mean(&|channel| channel.energy);
+        // Features of a few images (behind a global pooling, say) vary little or not at all within a channel.
+        let offset = match voxels {
+            ..FEW_VOXELS => mean(&|channel| channel.mean).powi(2),
+            _ => mean(&|channel| channel.mean.powi(2)),
+        };
+        Self {
+            max_abs: channels.iter().map(|channel| channel.max_abs).fold(0.0, f64::max),
+            energy,
+            variance: (energy - offset).max(0.0),
+            means: channels.iter().map(|channel| channel.mean).collect(),
+            channels,
+        }
+    }
 }
 
 /// Statistics of all nodes, in the order of the graph.
@@ -29,6 +59,8 @@ pub struct Calibration {
     pub(crate) nodes: Vec<NodeStats>,
     pub(crate) samples: Vec<Array4<f32>>,
     pub(crate) images: usize,
+    /// Values per channel of each node, in all images.
+    pub(crate) voxels: Vec<usize>,
 }
 
 impl Calibration {
@@ -53,8 +85,8 @@ pub struct Calibrator<'a> {
 
 #[derive(Clone, Default)]
 struct Sums {
-    max_abs: f32,
-    per_channel: Vec<[f64; 2]>,
+    /// Largest magnitude, sum and sum of squares.
+    per_channel: Vec<[f64; 3]>,
     voxels: usize,
 }
 
@@ -83,39 +115,40 @@ impl<'a> Calibrator<'a> {
         let nodes: Vec<NodeStats> = self.sums.iter().map(Sums::finish).collect();
         match nodes.iter().position(|node| !(node.max_abs.is_finite() && node.energy.is_finite())) {
             Some(id) => Err(QuantiseError::NotFinite { layer: self.model.graph.node(id).name.clone() }),
-            None => Ok(Calibration { nodes, samples: self.samples, images: self.images }),
+            None => {
+                let voxels = self.sums.iter().map(|sums| sums.voxels).collect();
+                Ok(Calibration { nodes, samples: self.samples, images: self.images, voxels })
+            }
         }
     }
 }
 
 impl Sums {
     fn add(&mut self, value: &Array4<f32>) {
-        self.per_channel.resize(value.dim().0, [0.0; 2]);
+        self.per_channel.resize(value.dim().0, [0.0; 3]);
         for (channel, sums) in value.axis_iter(Axis(0)).zip(&mut self.per_channel) {
             let mut partial = [0.0_f64; 2];
+            let mut largest = 0.0_f32;
             for &x in channel {
                 // A NaN must not vanish in the maximum.
-                self.max_abs = if x.is_nan() { f32::INFINITY } else { self.max_abs.max(x.abs()) };
+                largest = if x.is_nan() { f32::INFINITY } else { largest.max(x.abs()) };
                 partial[0] += f64::from(x);
                 partial[1] += f64::from(x) * f64::from(x);
             }
-            sums[0] += partial[0];
-            sums[1] += partial[1];
+            sums[0] = sums[0].max(f64::from(largest));
+            sums[1] += partial[0];
+            sums[2] += partial[1];
         }
         self.voxels += value.len() / value.dim().0;
     }
 
     fn finish(&self) -> NodeStats {
         let voxels = self.voxels as f64;
-        let channels = self.per_channel.len() as f64;
-        let means: Vec<f64> = self.per_channel.iter().map(|sums| sums[0] / voxels).collect();
-        let energy = self.per_channel.iter().map(|sums| sums[1] / voxels).sum::<f64>() / channels;
-        // Features of a few images (behind a global pooling, say) vary little or not at all within a channel.
-        let offset = match self.voxels {
-            ..FEW_VOXELS => (means.iter().sum::<f64>() / channels).powi(2),
-            _ => means.iter().map(|mean| mean * mean).sum::<f64>() / channels,
+        let channel = |&[max_abs, sum, squares]: &[f64; 3]| ChannelStats {
+            max_abs,
+            mean: sum / voxels,
+            energy: squares / voxels,
         };
-        let variance = energy - offset;
-        NodeStats { max_abs: f64::from(self.max_abs), energy, variance: variance.max(0.0), means }
+        NodeStats::of(self.per_channel.iter().map(channel).collect(), self.voxels)
     }
 }

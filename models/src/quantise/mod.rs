@@ -9,10 +9,11 @@
 //! The fractional bits are chosen by coordinate descent. The cost is the sum over layers of the noise that rounding
 //! activations and weights adds to the layer's output, relative to the variance of that output; weights get
 //! what bits the ranges leave. Bounds are the smaller of the calibrated magnitude times the margin and what follows
-//! from the inputs' bounds. Biases are corrected for the mean shift that rounding the weights causes.
+//! from the inputs' bounds. Factors per channel may be tried (see `equalise`). Biases are corrected for the mean shift that rounding the weights causes.
 
 mod calibrate;
 mod draft;
+mod equalise;
 mod report;
 
 pub use calibrate::{Calibration, Calibrator, NodeStats};
@@ -40,11 +41,13 @@ pub struct QuantiseOptions {
     pub weight_bits: u32,
     /// Largest magnitude that preprocessing lets an input have.
     pub input_bound: f64,
+    /// Whether to try factors per channel and keep what leaves the smaller error in the scores; takes twice as long.
+    pub per_channel: bool,
 }
 
 impl Default for QuantiseOptions {
     fn default() -> Self {
-        Self { share_bits: 24, margin: 1.5, weight_bits: 7, input_bound: 1.0 }
+        Self { share_bits: 24, margin: 1.5, weight_bits: 7, input_bound: 1.0, per_channel: false }
     }
 }
 
@@ -117,6 +120,27 @@ pub fn quantise(
 ) -> Result<(Model, Report), QuantiseError> {
     check_options(options)?;
     model.check()?;
+    let plain = quantise_as_is(model, calibration, options)?;
+    if !options.per_channel {
+        return Ok(plain);
+    }
+    let (model, calibration) = equalise::equalise(model, calibration);
+    let score_error = |report: &Report| {
+        let scores =
+            report.layers.iter().rev().find(|layer| layer.kind != "argmax" && layer.kind != "threshold");
+        scores.and_then(|layer| layer.error).unwrap_or(0.0)
+    };
+    match quantise_as_is(&model, &calibration, options) {
+        Ok(equal) if score_error(&equal.1) < score_error(&plain.1) => Ok(equal),
+        _ => Ok(plain),
+    }
+}
+
+fn quantise_as_is(
+    model: &FloatModel,
+    calibration: &Calibration,
+    options: &QuantiseOptions,
+) -> Result<(Model, Report), QuantiseError> {
     let draft = match choose(model, calibration, options, options.share_bits) {
         Err(QuantiseError::Range { layer, range, share_bits, .. }) => {
             let wider = (share_bits + 1..=MAX_SHARE_BITS)

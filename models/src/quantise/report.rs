@@ -23,6 +23,8 @@ pub struct LayerReport {
     pub frac: i32,
     /// Bits of the largest integer magnitude.
     pub bits: u32,
+    /// Bits of the narrowest shares that carry the value and let all that read it work.
+    pub needed_bits: u32,
     /// Fractional bits of the weights, where there are any.
     pub weight_frac: Option<i32>,
     /// Bits of the largest weight's magnitude.
@@ -30,6 +32,15 @@ pub struct LayerReport {
     /// Root mean square difference from the float value, relative to the float value's, on calibration images; `None`
     /// for a part of a value.
     pub error: Option<f64>,
+    /// Largest difference from the float value, in real units.
+    pub largest_error: Option<f64>,
+}
+
+impl LayerReport {
+    /// Signal over error in decibels.
+    pub fn signal_to_error(&self) -> Option<f64> {
+        self.error.filter(|&error| error > 0.0).map(|error| -20.0 * error.log10())
+    }
 }
 
 /// What quantisation did.
@@ -56,7 +67,7 @@ pub(super) fn report(
     sources: &[Option<NodeId>],
 ) -> Result<Report, QuantiseError> {
     let manifest = &quantised.manifest;
-    let mut sums = vec![[0.0_f64; 2]; sources.len()];
+    let mut sums = vec![[0.0_f64; 3]; sources.len()];
     let mut agreement = [0_usize; 2];
     let fits = |image: &&ndarray::Array4<f32>| {
         <[usize; 4]>::from(image.dim()) == manifest.graph.node(0).shape.to_array()
@@ -69,7 +80,9 @@ pub(super) fn report(
         {
             let Some(source) = source else { continue };
             for (&integer, &float) in integer.iter().zip(&floats[source]) {
-                sum[0] += (edge.to_real(integer) - f64::from(float)).powi(2);
+                let error = edge.to_real(integer) - f64::from(float);
+                sum[0] += error.powi(2);
+                sum[2] = sum[2].max(error.abs());
                 sum[1] += f64::from(float).powi(2);
             }
         }
@@ -80,6 +93,7 @@ pub(super) fn report(
     }
     let has_readout = model.graph.node(model.graph.output()).op.is_readout();
     let nodes = manifest.graph.nodes().iter().enumerate();
+    let needed = manifest.needed_bits();
     let layers = nodes.map(|(id, node)| LayerReport {
         name: node.name.clone(),
         kind: node.op.kind(),
@@ -87,9 +101,11 @@ pub(super) fn report(
         proved: manifest.edges[id].to_real(manifest.edges[id].bound as i64),
         frac: manifest.edges[id].frac,
         bits: u64::BITS - manifest.edges[id].bound.leading_zeros(),
+        needed_bits: needed[id],
         weight_frac: manifest.layers.get(&id).map(|layer| layer.weight_frac),
         weight_bits: manifest.layers.get(&id).map(|layer| layer.weight_bits),
         error: sources[id].map(|_| (sums[id][0] / sums[id][1].max(1e-12)).sqrt()),
+        largest_error: sources[id].map(|_| sums[id][2]),
     });
     Ok(Report {
         share_bits: manifest.share_bits,

@@ -8,10 +8,11 @@ use crate::onnx::proto::NodeProto;
 
 impl<'a> Importer<'a> {
     pub(super) fn softmax(&mut self, node: &NodeProto, attributes: &Attributes<'_>) -> Result<Value, Stop> {
+        let value = self.post(node, Post::Softmax)?;
         if !self.over_channels(node, attributes.int("axis", -1)) {
             return refuse("a softmax that is not over the channels", "attention is not supported");
         }
-        self.post(node, Post::Softmax)
+        Ok(value)
     }
 
     pub(super) fn post(&mut self, node: &NodeProto, post: Post) -> Result<Value, Stop> {
@@ -44,6 +45,11 @@ impl<'a> Importer<'a> {
 
     fn over_channels(&self, node: &NodeProto, axis: i64) -> bool {
         let flat = self.is_flat(node, 0);
+        let many =
+            |value: &Value| matches!(value, Value::Node(x, _) if self.graph.node(*x).shape.volume() > 1);
+        if flat && self.input(node, 0).is_some_and(many) {
+            return false;
+        }
         axis == 1 || axis == if flat { -1 } else { -1 - self.graph.rank() as i64 }
     }
 }
