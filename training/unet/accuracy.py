@@ -47,10 +47,16 @@ def imported(network, bits, programs):
               for word in ("--label", name if value is None else f"{name}={value}")]
     command = [programs / "bunet", "import", network / "network.onnx", "--preprocessing", network / "preprocessing.json",
                "--calibrate", network / "calibration", *labels, "--bits", str(bits), "-o", bundle]
+    called(command)
+    return bundle
+
+
+def called(command):
+    """Runs a program of this project; its own words if it fails."""
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise scans.BadFolder(f"{network.name}, {bits} bits: {done.stderr.strip().splitlines()[-1]}")
-    return bundle
+        words = [line for line in done.stderr.splitlines() if line.strip()]
+        raise scans.BadFolder(next((line for line in words if "error" in line), f"{command[0]}: exit code {done.returncode}"))
 
 
 def segmented(bundle, folder, limit):
@@ -93,17 +99,16 @@ def blind(arguments):
         values = numpy.array(integers.Bundle(bundle).values(arguments.folder))
         with tempfile.TemporaryDirectory() as place:
             keys = pathlib.Path(place)
-            subprocess.run([arguments.programs / "bunet", "keygen", "--dir", keys], check=True, capture_output=True)
+            called([arguments.programs / "bunet", "keygen", "--dir", keys])
             with served(bundle, keys, arguments.programs) as address:
                 different = total = 0
                 for path, expected, _ in segmented(bundle, arguments.folder, arguments.limit):
                     out = keys / path.name
-                    subprocess.run([arguments.programs / "alice", "segment", "--server", address, "--identity", keys / "alice.key",
-                                    "--trust", keys / "bob.crt", "--preset", arguments.preset, "-i", path, "-o", out, "--quiet"],
-                                   check=True)
+                    called([arguments.programs / "alice", "segment", "--server", address, "--identity", keys / "alice.key",
+                                    "--trust", keys / "bob.crt", *arguments.flags.split(), "-i", path, "-o", out, "--quiet"])
                     different += int((scans.read(out) != values[expected]).sum())
                     total += expected.size
-        say({"set": arguments.set, "column": column, "blind_cases": arguments.limit, "preset": arguments.preset,
+        say({"set": arguments.set, "column": column, "blind_cases": arguments.limit, "flags": arguments.flags,
              "voxels": total, "different": different}, arguments.log)
 
 
@@ -138,7 +143,7 @@ def table(arguments):
         row(*["---"] * (len(names) + 2))
         for column, _, _ in COLUMNS:
             mine = [line for line in own if line["column"] == column]
-            runs = "; ".join(f"{line['preset']}: {line['different']} of {line['voxels']:,}" for line in mine if "different" in line)
+            runs = "; ".join(f"{line['flags'].replace('--', '')}: {line['different']} of {line['voxels']:,}" for line in mine if "different" in line)
             for line in mine:
                 if "dice" in line:
                     row(column, *figures(line["dice"]), runs)
@@ -167,7 +172,9 @@ def main():
         command.add_argument("--programs", type=pathlib.Path, required=True, help="the folder with bunet, alice and bob")
         command.add_argument("--limit", type=int, default=None if name == "score" else 1)
         command.add_argument("--log", type=pathlib.Path, required=True)
-    commands.choices["blind"].add_argument("--preset", default="fast", help="`gc` is exact; `fast` rounds by one unit at times")
+    commands.choices["blind"].add_argument("--flags", default="--preset fast",
+                                          help="for alice; `fast` is off by one unit at times, `--preset gc --strategy "
+                                          "truncation=gc` is exact")
     printing = commands.add_parser("table")
     printing.add_argument("log", type=pathlib.Path)
     printing.set_defaults(run=table)

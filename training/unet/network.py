@@ -10,24 +10,27 @@ TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 POOL = {("max", 2): nn.MaxPool2d, ("max", 3): nn.MaxPool3d, ("average", 2): nn.AvgPool2d, ("average", 3): nn.AvgPool3d}
 
-# Beyond this magnitude a square's input costs: tails grow with every square, and shares must hold the largest value.
-TAME = 2.0
+# Inputs beyond this many deviations cost: tails grow with every square, and shares must hold the largest value.
+REACH = 4.0
 
 
 class Square(nn.Module):
-    """y². Where y is (x + 1)/2 this is close to max(0, x) for |x| up to 2, from which `blend` leads over: 0 is ReLU."""
+    """y². With y = (x + r)/(2·√r) this is (x + r)²/(4·r), which stays within 0 and r for |x| up to r, as max(0, x) does, from
+    which `blend` leads over: 0 is ReLU. r is per channel."""
 
-    def __init__(self):
+    def __init__(self, channels, rank):
         super().__init__()
+        self.register_buffer("reach", torch.ones(channels, *[1] * rank))
         self.blend = 1.0
         self.excess = None
 
     def forward(self, y):
+        root = self.reach.sqrt()
         if self.training:
-            self.excess = torch.relu(y.abs() - TAME).square().mean()
+            self.excess = torch.relu(y.abs() / root - 1).square().mean()
         squared = y * y
         if self.blend < 1:
-            return torch.lerp(torch.relu(2 * y - 1), squared, self.blend)
+            return torch.lerp(torch.relu(2 * root * y - self.reach), squared, self.blend)
         return squared
 
 
@@ -42,12 +45,13 @@ class Quadratic(nn.Module):
 
     def forward(self, x):
         if self.training:
-            self.excess = torch.relu(x.abs() - 2 * TAME).square().mean()
+            self.excess = torch.relu(x.abs() - REACH).square().mean()
         return self.a * (x * x) + self.b * x + self.c
 
 
 def activation(kind, channels, rank):
-    return {"relu": nn.ReLU, "square": Square}[kind]() if kind != "quadratic" else Quadratic(channels, rank)
+    kinds = {"relu": lambda *_: nn.ReLU(), "square": Square, "quadratic": Quadratic}
+    return kinds[kind](channels, rank)
 
 
 def activations(variant, levels):
@@ -155,12 +159,14 @@ class UNet(nn.Module):
         return [half.activation for half in self.halves.values() if isinstance(half.activation, (Square, Quadratic))]
 
     def warm_start(self, trained):
-        """Takes the weights of a ReLU network of the same shape. Before a square, batch norm yields (x + 1)/2."""
+        """Takes the weights of a ReLU network of the same shape. Before a square, batch norm yields (x + r)/(2·√r)."""
         state = self.state_dict()
         state.update({name: value for name, value in trained.items() if name in state})
         self.load_state_dict(state)
         with torch.no_grad():
             for half in self.halves.values():
                 if isinstance(half.activation, Square):
-                    half.norm.weight *= 0.5
-                    half.norm.bias.copy_(half.norm.bias * 0.5 + 0.5)
+                    reach = half.norm.bias.abs() + REACH * half.norm.weight.abs() + 1e-3
+                    half.activation.reach.copy_(reach.view(half.activation.reach.shape))
+                    half.norm.bias.copy_((half.norm.bias + reach) / (2 * reach.sqrt()))
+                    half.norm.weight /= 2 * reach.sqrt()

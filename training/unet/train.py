@@ -26,7 +26,7 @@ import rounding
 import scans
 
 CALIBRATION = 6
-RAMP = 0.4  # the part of a training in which squares replace ReLUs
+RAMP, SETTLED = 0.4, 0.6  # when, in a training, squares have replaced ReLUs, and when norms keep their statistics
 
 
 def labelled(text):
@@ -113,13 +113,13 @@ def run(network, cases, settings, out):
         random = numpy.random.default_rng([settings["seed"], epoch])
         order = numpy.concatenate([random.permutation(len(cases.images)) for _ in range(1 + settings["crops"] // len(cases.images))])
         network.train()
-        if settings["warm"]:
-            network.freeze()
         total = 0.0
         for step in range(steps):
             progress = (epoch * steps + step) / (settings["epochs"] * steps)
             for square in network.squares():
                 square.blend = min(progress / RAMP, 1.0) if settings["warm"] else 1.0
+            if settings["warm"] and progress > SETTLED:
+                network.freeze()
             part = order[step * settings["batch"]:min((step + 1) * settings["batch"], settings["crops"])]
             images, labels = cases.batch(part, random, settings["flip"], settings["jitter"])
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=settings["bf16"]):
