@@ -51,6 +51,12 @@ pub(crate) fn import(flags: &Import) -> Result<(), Failure> {
     preprocessing(&model.manifest)?;
     bundle::save(&model, &flags.output, flags.overwrite).map_err(Failure::output)?;
     report::print(&flags.output, &model.manifest.name, &report);
+    let graph = &model.manifest.graph;
+    if graph.node(graph.output()).shape.dims != graph.node(0).shape.dims {
+        println!(
+            "its labels are not on the input's grid, which `alice segment` needs; `bunet plan` and the library run it"
+        );
+    }
     target.map_or(Ok(()), |target| target.write(&model.manifest.name, &report))
 }
 
