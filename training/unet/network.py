@@ -25,12 +25,13 @@ class Square(nn.Module):
         self.excess = None
 
     def forward(self, y):
-        root = self.reach.sqrt()
+        reach = self.reach.to(y.dtype)
+        root = reach.sqrt()
         if self.training:
             self.excess = torch.relu(y.abs() / root - 1).square().mean()
         squared = y * y
         if self.blend < 1:
-            return torch.lerp(torch.relu(2 * root * y - self.reach), squared, self.blend)
+            return torch.lerp(torch.relu(2 * root * y - reach), squared, self.blend)
         return squared
 
 
