@@ -60,6 +60,10 @@ pub struct Segment {
     /// Strategies.
     #[command(flatten)]
     pub plan: PlanFlags,
+    /// Measure the way to the server and take what is faster on it: comparisons by chains or trees, silent
+    /// transfers or IKNP; the strategies must leave the choice
+    #[arg(long, conflicts_with = "ot")]
+    pub tune: bool,
     /// Take what `alice prepare` put into this folder, as far as it goes
     #[arg(long, value_name = "FOLDER")]
     pub pool: Option<PathBuf>,
@@ -102,6 +106,10 @@ pub struct Prepare {
     /// Strategies: the same as in the runs.
     #[command(flatten)]
     pub plan: PlanFlags,
+    /// Measure the way to the server and prepare for what is faster on it, as `alice segment --tune`, which then takes
+    /// what is in the pool
+    #[arg(long, conflicts_with = "ot")]
+    pub tune: bool,
     /// Write a record of what it cost
     #[arg(long, value_name = "FILE.json")]
     pub json: Option<PathBuf>,

@@ -7,7 +7,7 @@ use crate::conversation::Conversation;
 use crate::finished::{self, Finished};
 use crate::outputs::{self, Files, explain, same};
 use crate::progress::Progress;
-use crate::{Job, Segment, manifest};
+use crate::{Job, Segment, manifest, tune};
 use cli::{CaseRecord, CaseStatus, Failure, FolderRecord, Kind, Run};
 use imaging::{OutputFormat, Overwrite, Scan, check_writable, find_scans, scan_stem};
 use models::{Manifest, bundle};
@@ -33,10 +33,14 @@ pub(crate) fn segment(flags: &Segment) -> Result<(), Failure> {
     let own = flags.manifest.as_deref().map(bundle::load_manifest).transpose().map_err(Failure::input)?;
     let early = own.as_ref().map(|manifest| derive(manifest, &config)).transpose()?;
     let (mut connection, identity) = manifest::connect(&flags.server)?;
-    let plan = match early {
+    let mut plan = match early {
         Some(plan) => plan,
         None => derive(&manifest::ask(&mut connection, flags.server.model.as_deref())?, &config)?,
     };
+    if flags.tune {
+        let pool = flags.pool.as_deref();
+        plan = tune::fastest(&mut connection, &identity, &plan, pool, flags.run.quiet)?.into();
+    }
     let finished = Finished::open(&flags.output, plan.manifest(), flags.overwrite)?;
     check_unfinished(flags, &cases, &finished)?;
     make_folders(flags)?;

@@ -15,6 +15,7 @@ mod outputs;
 mod prepare;
 mod progress;
 mod segment;
+mod tune;
 
 use clap::Parser;
 use std::ffi::OsString;

@@ -1,6 +1,6 @@
 //! `alice prepare`: what later runs need and what does not depend on the scan, made beforehand with the provider.
 
-use crate::{Prepare, manifest};
+use crate::{Prepare, manifest, tune};
 use cli::{Failure, Run, bytes, seconds};
 use imaging::{Overwrite, check_writable};
 use models::bundle;
@@ -23,7 +23,10 @@ pub fn prepare(flags: &Prepare) -> Result<(), Failure> {
         Some(own) => own,
         None => manifest::ask(&mut connection, flags.server.model.as_deref())?,
     };
-    let plan = Plan::derive(&manifest, &config)?;
+    let mut plan = Plan::derive(&manifest, &config)?;
+    if flags.tune {
+        plan = tune::fastest(&mut connection, &identity, &plan, None, flags.run.quiet)?;
+    }
     let store = cli::store(&flags.pool, &identity, Side::Alice, connection.peer_fingerprint());
     let open = || store.open(&plan)?.map_or_else(|| store.begin(&plan), Ok);
     let mut pool = open().map_err(ProtocolError::from)?;

@@ -3,7 +3,7 @@
 use crate::conversation::Conversation;
 use crate::outputs::{self, Files};
 use crate::progress::Progress;
-use crate::{Job, Segment, folder, manifest};
+use crate::{Job, Segment, folder, manifest, tune};
 use cli::{Failure, Run};
 use imaging::Scan;
 use models::{Manifest, bundle};
@@ -35,10 +35,14 @@ fn one(flags: &Segment) -> Result<(), Failure> {
     };
     let early = own.as_ref().map(fit).transpose()?;
     let (mut connection, identity) = manifest::connect(&flags.server)?;
-    let (job, reference) = match early {
+    let (mut job, reference) = match early {
         Some(fitted) => fitted,
         None => fit(&manifest::ask(&mut connection, flags.server.model.as_deref())?)?,
     };
+    if flags.tune {
+        let pool = flags.pool.as_deref();
+        job.plan = tune::fastest(&mut connection, &identity, &job.plan, pool, flags.run.quiet)?.into();
+    }
     let mut conversation = Conversation::new(flags, connection, &identity, &job.plan)?;
     let patches = job.prepared.patch_count();
     let items = conversation.items()?;

@@ -11,7 +11,6 @@
 mod args;
 mod backends;
 mod bench;
-mod choice;
 mod demo;
 mod evaluate;
 mod import;

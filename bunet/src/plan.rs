@@ -1,11 +1,12 @@
 //! `bunet plan`: what a run will cost, before it runs.
 
-use crate::{args, choice};
+use crate::args;
 use channels::Profile;
 use channels::shaper::PROFILES;
 use cli::{Align, Failure, Table, bytes, megabytes, seconds, shape};
 use models::bundle;
 use protocol::Plan;
+use protocol::choice::{self, Choice};
 use protocol::cost::Flow;
 use protocol::engine::is_local;
 use protocol::plan::PlannedLayer;
@@ -31,7 +32,7 @@ pub(crate) fn plan(flags: &args::Plan) -> Result<(), Failure> {
     print!("{}", networks_table(&plan, &profiles));
     let choices = choice::choices(&manifest, &config)?;
     if !choices.is_empty() {
-        println!("\n{}", choice::table(&choices, &profiles).trim_end());
+        println!("\n{}", choices_table(&choices, &profiles).trim_end());
     }
     let peak = plan.layers().iter().zip(&live).map(|(layer, live)| memory(layer, *live)).max().unwrap_or(0);
     let transfers =
@@ -140,6 +141,22 @@ fn networks_table(plan: &Plan, profiles: &[Profile]) -> String {
             format!("{} ms", profile.round_trip.as_secs_f64() * 1e3),
             seconds(profile.seconds(alice_to_bob + bob_to_alice, rounds)),
         ]);
+    }
+    table.render()
+}
+
+/// Estimates for all ways to make transfers and comparisons.
+fn choices_table(choices: &[Choice], profiles: &[Profile]) -> String {
+    let names: Vec<String> = choices.iter().map(Choice::name).collect();
+    let mut columns = vec![("transfers and wire", Align::Left)];
+    columns.extend(names.iter().map(|name| (name.as_str(), Align::Right)));
+    columns.push(("fastest", Align::Left));
+    let mut table = Table::new(&columns);
+    for profile in profiles {
+        let mut cells = vec![profile.name.to_owned()];
+        cells.extend(choices.iter().map(|choice| seconds(choice.seconds(profile))));
+        cells.push(choices[choice::fastest(choices, profile)].flags());
+        table.push(cells);
     }
     table.render()
 }

@@ -101,6 +101,31 @@ fn the_plan_tells_what_the_run_will_cost() {
 }
 
 #[test]
+fn the_way_to_the_server_chooses_the_form_of_comparisons() {
+    let place = Place::new();
+    let bob = place.bob(&["--pool", "bob-pool", "--profile", "bumblebee-wan"]);
+    let far = ["--tune", "--profile", "bumblebee-wan"];
+    let (code, errors) = outcome(&place.alice(&bob.address, &far).output().unwrap());
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(errors.contains("the way to the server") && errors.contains("--preset fast-wan"), "{errors}");
+    let mask = image::open(place.path("mask.png")).unwrap().to_luma8();
+    assert_eq!(mask.dimensions(), (16, 16));
+
+    // What was prepared for is taken, however the way is by then.
+    let keys = ["--identity", "alice.key", "--trust", "bob.crt", "--pool", "alice-pool"];
+    let args = ["alice", "prepare", "--server", &bob.address, "--preset", "fast-wan"];
+    let (code, errors) = outcome(&place.command(&[&args[..], &keys].concat()).output().unwrap());
+    assert_eq!(code, Some(0), "{errors}");
+    let flags = ["--tune", "--pool", "alice-pool", "--overwrite"];
+    let (code, errors) = outcome(&place.alice(&bob.address, &flags).output().unwrap());
+    assert!(code == Some(0) && errors.contains("taking what was prepared"), "{errors}");
+
+    let flags = ["--tune", "--preset", "gc", "--overwrite"];
+    let (code, errors) = outcome(&place.alice(&bob.address, &flags).output().unwrap());
+    assert!(code == Some(7) && errors.contains("leaves no choice"), "{errors}");
+}
+
+#[test]
 fn what_was_prepared_beforehand_is_used_once() {
     let place = Place::new();
     let bob = place.bob(&["--pool", "bob-pool", "--json", "bob.jsonl"]);

@@ -5,6 +5,7 @@
 //! * [`Slots`]: n values mod a prime p as one polynomial whose Galois automorphisms rotate them.
 //! * [`CyclicNtt`]: cyclic transforms mod a share prime in several dimensions, and the choice of the prime.
 //! * [`mac`]: sums of products of ciphertext pairs with plaintexts, in a tiled layout.
+//! * [`products`]: the same for a few operands in cache.
 //! * [`simd`]: eight 64-bit lanes, portable or AVX-512, chosen at run time; kernels are written once over them.
 #![deny(unsafe_code)]
 
@@ -13,6 +14,7 @@ pub mod mac;
 mod modulus;
 mod pages;
 mod primes;
+pub mod products;
 mod ring;
 pub mod simd;
 mod slots;

@@ -300,6 +300,12 @@ impl<L: Lanes> Modular<L> {
         x.sub(zero.madd52_low(zero.madd52_high(x, self.inverse), self.p)).and(self.mask)
     }
 
+    /// A representative below 2^52 + 2p of (low + 2^52·high) mod p, for low below 2^60 and high below 2^51.
+    #[inline(always)]
+    pub fn fold(&self, low: L, high: L) -> L {
+        low.and(self.mask).add(self.mul_fixed_lazy(high.add(low.shr(52)), self.c52))
+    }
+
     /// (low + 2^52·high) mod p for any lanes.
     #[inline(always)]
     pub fn wide(&self, low: L, high: L) -> L {

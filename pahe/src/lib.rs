@@ -2,7 +2,7 @@
 //!
 //! Alice holds the [`SecretKey`]. She uploads seeded symmetric encryptions ([`Encryptor`]) of polynomials of n values
 //! mod t. Bob adds his own share and multiplies by plaintext polynomials ([`CiphertextBlock`], [`WeightBlock`],
-//! [`Accumulators`]), or rotates slots ([`Ciphertext`], [`GaloisKey`]). What he computed is [`Unsanitised`]; the only
+//! [`Accumulators`]; [`OnceSums`] where each is used once), or rotates slots ([`Ciphertext`], [`GaloisKey`]). What he computed is [`Unsanitised`]; the only
 //! way to bytes is a [`Sanitiser`], after which Alice's [`Decryptor`] finds result plus mask and Bob keeps the
 //! negated mask: additive shares mod t.
 //!
@@ -59,6 +59,7 @@ mod decrypt;
 mod galois;
 mod keys;
 mod noise;
+mod once;
 mod params;
 mod reply;
 mod sampling;
@@ -73,6 +74,7 @@ pub use decrypt::Decryptor;
 pub use galois::GaloisKey;
 pub use keys::{KeyError, PublicKey, SecretKey};
 pub use noise::{Noise, WeightNorm};
+pub use once::{MOST_TILES, OnceSums};
 pub use params::{ParamError, Params};
 pub use reply::{Positions, ReplyError, ReplyFormat, ReplyJob, RunBudget, Sanitiser, Unsanitised};
 pub use upload::{Encryptor, UploadError, UploadFormat, UploadStream};

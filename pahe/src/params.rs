@@ -198,7 +198,7 @@ impl Params {
     }
 
     /// Words of a polynomial with all its limbs.
-    pub(crate) fn words(&self) -> usize {
+    pub fn words(&self) -> usize {
         self.limbs.len() * self.degree
     }
 

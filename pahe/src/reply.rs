@@ -193,13 +193,22 @@ pub struct Unsanitised<'a> {
 
 #[derive(Clone, Copy)]
 enum Source<'a> {
-    Sum { sums: &'a PairSums, tile: usize, output: usize },
-    Single(&'a Ciphertext),
+    Sum {
+        sums: &'a PairSums,
+        tile: usize,
+        output: usize,
+    },
+    /// c0 and c1, all limbs each.
+    Words(&'a [u64], &'a [u64]),
 }
 
 impl<'a> Unsanitised<'a> {
     pub(crate) fn of_sum(params: &'a Arc<Params>, sums: &'a PairSums, tile: usize, output: usize) -> Self {
         Self { params, source: Source::Sum { sums, tile, output } }
+    }
+
+    pub(crate) fn of_words(params: &'a Arc<Params>, (c0, c1): (&'a [u64], &'a [u64])) -> Self {
+        Self { params, source: Source::Words(c0, c1) }
     }
 
     /// (c0, c1) of each source in the NTT domain, c0 with all limbs and then c1, one source after the other.
@@ -217,12 +226,11 @@ impl<'a> Unsanitised<'a> {
                 Source::Sum { sums, .. } => {
                     let place = |source: &Self| match source.source {
                         Source::Sum { tile, output, .. } => (tile, output),
-                        Source::Single(_) => unreachable!("groups are of one kind"),
+                        Source::Words(..) => unreachable!("groups are of one kind"),
                     };
                     sums.gather(&group.iter().map(place).collect::<Vec<_>>(), head);
                 }
-                Source::Single(ciphertext) => {
-                    let (c0, c1) = ciphertext.words();
+                Source::Words(c0, c1) => {
                     head[..words].copy_from_slice(c0);
                     head[words..].copy_from_slice(c1);
                 }
@@ -233,7 +241,7 @@ impl<'a> Unsanitised<'a> {
 
 impl<'a> From<&'a Ciphertext> for Unsanitised<'a> {
     fn from(ciphertext: &'a Ciphertext) -> Self {
-        Self { params: ciphertext.params(), source: Source::Single(ciphertext) }
+        Self::of_words(ciphertext.params(), ciphertext.words())
     }
 }
 

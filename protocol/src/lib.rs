@@ -7,6 +7,7 @@
 
 pub mod audit;
 pub mod backend;
+pub mod choice;
 mod clock;
 pub mod config;
 pub mod cost;
@@ -38,4 +39,4 @@ pub use party::{Alice, Bob, DataHolder, Provider};
 pub use plan::Plan;
 
 /// Version of the messages between the parties; equal versions derive equal plans.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;

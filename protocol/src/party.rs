@@ -5,6 +5,7 @@
 use crate::audit::Audit;
 use crate::error::ProtocolError;
 use crate::keys::KeySpec;
+use crate::linear::coefficient::Buffers;
 use crate::ots::{Directions, Sender, Source, Take};
 use crate::plan::PlannedLayer;
 use crate::store::KeyRing;
@@ -22,6 +23,8 @@ pub struct Party<R: Role> {
     pub(crate) channel: Channel,
     pub(crate) prg: Prg,
     pub(crate) keys: R::Keys,
+    /// What linear layers work in.
+    pub(crate) buffers: R::Buffers,
     pub(crate) transfers: Transfers,
     pub(crate) audit: Option<Box<dyn Audit>>,
 }
@@ -42,6 +45,8 @@ pub struct Provider;
 pub trait Role: Sized {
     /// Its half of the encryption keys.
     type Keys: KeyRing;
+    /// Memory that its linear layers share.
+    type Buffers: Default;
     /// Who it is.
     const ME: Sender;
 
@@ -60,6 +65,7 @@ pub(crate) type PublicKeys = BTreeMap<KeySpec, (Arc<PublicKey>, BTreeMap<usize, 
 
 impl Role for DataHolder {
     type Keys = SecretKeys;
+    type Buffers = ();
     const ME: Sender = Sender::Alice;
 
     fn exchange_keys(alice: &mut Alice, spec: &KeySpec) -> Result<(), ProtocolError> {
@@ -80,6 +86,7 @@ impl Role for DataHolder {
 
 impl Role for Provider {
     type Keys = PublicKeys;
+    type Buffers = Buffers;
     const ME: Sender = Sender::Bob;
 
     fn exchange_keys(bob: &mut Bob, spec: &KeySpec) -> Result<(), ProtocolError> {
@@ -104,7 +111,7 @@ impl<R: Role> Party<R> {
     /// A party over a channel, with randomness of its own.
     pub fn new(channel: Channel, prg: Prg) -> Self {
         let (keys, transfers) = (R::Keys::default(), Transfers::new(R::ME));
-        Self { channel, prg, keys, transfers, audit: None }
+        Self { channel, prg, keys, buffers: R::Buffers::default(), transfers, audit: None }
     }
 
     /// Hands shares to an audit; see [`crate::audit`] for when that is legitimate.

@@ -75,7 +75,9 @@ impl Architecture {
     pub(crate) fn draft(&self) -> Result<Draft, Failure> {
         let built = self.unet()?.build_calibrated();
         let (model, calibration) = built.map_err(|error| Failure::new(Kind::Plan, error))?;
-        Ok(Draft { model, calibration })
+        let squares = self.activations.is_none() && self.name == "square";
+        let margin = if squares { SQUARES_MARGIN } else { QuantiseOptions::default().margin };
+        Ok(Draft { model, calibration, margin })
     }
 
     /// The scan.
@@ -105,12 +107,16 @@ impl Architecture {
 pub(crate) struct Draft {
     model: FloatModel,
     calibration: Calibration,
+    margin: f64,
 }
+
+/// Margin for squares in every layer batch: each doubles what rounding to 16 bits did to a random network before.
+const SQUARES_MARGIN: f64 = 4.0;
 
 impl Draft {
     /// The network for shares of so many bits.
     pub(crate) fn quantise(&self, share_bits: u32) -> Result<Model, Failure> {
-        let options = QuantiseOptions { share_bits, ..QuantiseOptions::default() };
+        let options = QuantiseOptions { share_bits, margin: self.margin, ..QuantiseOptions::default() };
         let quantised = quantise(&self.model, &self.calibration, &options);
         let (mut model, _) = quantised.map_err(|error| Failure::new(Kind::Plan, error))?;
         model.manifest.preprocessing = serde_json::json!({ "intensity": "as_stored", "size": "exact" });

@@ -14,7 +14,8 @@
 //! ```
 //!
 //! Windows form groups that share one transform of the weights; uploads of later groups travel while earlier ones
-//! are computed. Memory: one group of ciphertexts and one block of weights, whatever the number of windows.
+//! are computed. Where all windows make one small group, weights are multiplied as they are transformed and not kept.
+//! Memory: one group of ciphertexts and one block of weights, whatever the number of windows.
 //! Security: Alice's uploads are RLWE encryptions; every reply is sanitised (`pahe::Sanitiser`) with a flooding width
 //! from public bounds and the whole run's number of values.
 //! Cost: 16 B + windows · input polynomials · ciphertext bytes up; reply bytes of every window and output polynomial down;
@@ -31,21 +32,27 @@ use crate::report::STATISTICAL_BITS;
 use crate::strategy::Refusal;
 use channels::{Rx, Tx};
 use pahe::{
-    Accumulators, CiphertextBlock, Decryptor, Encryptor, Noise, Params, Positions, ReplyFormat, ReplyJob,
-    RunBudget, Sanitiser, UploadFormat, UploadStream, WeightBlock, WeightNorm,
+    Accumulators, CiphertextBlock, Decryptor, Encryptor, MOST_TILES, Noise, OnceSums, Params, Positions,
+    ReplyFormat, ReplyJob, RunBudget, Sanitiser, Unsanitised, UploadFormat, UploadStream, WeightBlock,
+    WeightNorm,
 };
 use std::ops::Range;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-/// Bob keeps transformed weights of at most this many bytes, and groups of ciphertexts of at most [`CIPHERTEXTS`].
+/// Bytes of transformed ciphertexts up to which all windows form one group: each weight is then transformed once, and a
+/// small block of weights is enough.
+const ONE_GROUP: usize = 512 << 20;
+/// Bytes of weights in a block that serves one group only.
+const WEIGHT_BLOCK: usize = 32 << 20;
+/// Bytes of transformed weights that are kept for all groups otherwise,
 const WEIGHTS: usize = 768 << 20;
-/// With blocks of weights that serve one group only, this is what they may take.
-const WEIGHT_BLOCK: usize = 96 << 20;
-/// Bytes of transformed ciphertexts in a group where weights are transformed once per group.
-const CIPHERTEXTS: usize = 1 << 30;
-/// Windows in a group where all weights stay.
+/// with this many windows in a group;
 const GROUP: usize = 8;
+/// and bytes of ciphertexts in a group where even the weights are too many.
+const CIPHERTEXTS: usize = 1 << 30;
+/// Output polynomials whose sums are held where every weight is used once.
+const ONCE_BLOCK: usize = 64;
 
 /// One stencil, packed, with ciphertext parameters fixed.
 pub(crate) struct CoefficientEngine {
@@ -106,18 +113,27 @@ impl CoefficientEngine {
         upload: UploadFormat,
         reply: ReplyFormat,
     ) -> Self {
-        let polynomial = params.limbs().len() * params.degree() * 8;
+        let polynomial = 8 * params.words();
         let (inputs, outputs) = (layout.input_groups(), layout.output_groups());
-        let (tiles, block) = if inputs * outputs * polynomial <= WEIGHTS {
-            (layout.windows().div_ceil(layout.windows().div_ceil(GROUP)), outputs)
+        let windows = layout.windows();
+        let block = (WEIGHT_BLOCK / (polynomial * inputs)).next_multiple_of(2).min(outputs);
+        let (tiles, block) = if windows <= MOST_TILES {
+            (windows, outputs.min(ONCE_BLOCK))
+        } else if 2 * polynomial * inputs * windows <= ONE_GROUP {
+            (windows, block.max(1))
+        } else if polynomial * inputs * outputs <= WEIGHTS {
+            (windows.div_ceil(windows.div_ceil(GROUP)), outputs)
         } else {
             let fits = (CIPHERTEXTS / (2 * polynomial * inputs)).max(1);
-            let groups = layout.windows().div_ceil(fits);
-            let block = (WEIGHT_BLOCK / (polynomial * inputs)).clamp(1, outputs);
-            (layout.windows().div_ceil(groups), block)
+            (windows.div_ceil(windows.div_ceil(fits)), block.max(1))
         };
         let (slots_in, slots_out) = (layout.input_slots(), layout.output_slots());
         Self { layout, keys, params, upload, reply, tiles, block, inputs: slots_in, outputs: slots_out }
+    }
+
+    /// Whether there are so few windows that weights are better forgotten than kept.
+    fn used_once(&self) -> bool {
+        self.layout.windows() <= MOST_TILES
     }
 
     /// Groups of windows, in the order in which they travel.
@@ -235,10 +251,11 @@ impl Engine for CoefficientEngine {
     }
 
     fn memory(&self) -> u64 {
-        let polynomial = 8 * self.params.limbs().len() * self.params.degree();
+        let polynomial = 8 * self.params.words();
         let inputs = self.layout.input_groups();
+        let kept = if self.used_once() { 0 } else { inputs * self.block };
         // A ciphertext is a pair of polynomials, a sum a pair of double words.
-        (polynomial * (2 * self.tiles * inputs + inputs * self.block + 4 * self.tiles * self.block)) as u64
+        (polynomial * (2 * self.tiles * inputs + kept + 4 * self.tiles * self.block)) as u64
     }
 
     fn alice(&self, alice: &mut Alice, input: &[u64]) -> Result<Vec<u64>, ProtocolError> {
@@ -260,55 +277,139 @@ impl Engine for CoefficientEngine {
 
     fn bob(&self, bob: &mut Bob, weights: &StencilWeights, input: &[u64]) -> Result<Vec<u64>, ProtocolError> {
         let key = bob.key(&self.keys)?;
-        let mut sanitiser = Sanitiser::new(&key, self.reply, &mut bob.prg);
-        let polynomials = self.layout.input_groups();
-        let mut out = vec![0; self.layout.stencil().output.len()];
-        let mut ciphertexts = CiphertextBlock::new(&self.params, self.tiles, polynomials);
-        let mut filters = WeightBlock::new(&self.params, self.tiles, polynomials, self.block);
-        let mut sums = Accumulators::new(&self.params, self.tiles, self.block);
-        let (mut bytes, mut shares, mut filled) = (Vec::new(), Zeroizing::new(Vec::new()), false);
+        let sanitiser = Sanitiser::new(&key, self.reply, &mut bob.prg);
+        let mut product = Product {
+            engine: self,
+            weights,
+            input,
+            sanitiser,
+            bytes: Vec::new(),
+            shares: Zeroizing::default(),
+            out: vec![0; self.layout.stencil().output.len()],
+        };
+        let buffers = &mut bob.buffers;
         bob.channel.stream(|tx, rx| {
             let mut header = [0; UploadStream::HEADER_BYTES];
             rx.recv_into(&mut header)?;
             let stream = UploadStream::from_header(&self.params, self.upload, header);
-            for group in self.groups() {
-                for window in group.clone() {
-                    let bytes = rx.recv(polynomials * stream.ciphertext_bytes())?;
-                    let places: Vec<_> = (0..polynomials).map(|i| (window - group.start, i)).collect();
-                    let share =
-                        |i: usize, out: &mut [u64]| self.layout.pack(&self.inputs[window], i, input, out);
-                    let first = (window * polynomials) as u64;
-                    ciphertexts.ingest(&stream, first, &bytes, &places, Some(&share))?;
-                }
-                for block in self.blocks() {
-                    if !filled {
-                        filters.fill(|i, o, out| {
-                            if block.start + o < block.end {
-                                self.layout.filter(weights, block.start + o, i, out);
-                            }
-                        });
-                        filled = self.block == self.layout.output_groups();
-                    }
-                    sums.clear();
-                    sums.multiply_accumulate(&ciphertexts, &filters);
-                    let replies = self.replies(&group, &block);
-                    let jobs: Vec<_> = replies
-                        .iter()
-                        .map(|(window, output, positions)| ReplyJob {
-                            source: sums.sum(window - group.start, output - block.start),
-                            positions: Positions::List(positions),
-                        })
-                        .collect();
-                    bytes.clear();
-                    shares.clear();
-                    sanitiser.reply(&jobs, &mut bytes, &mut shares);
-                    tx.send(&bytes)?;
-                    tx.flush()?;
-                    self.scatter_all(&replies, &shares, &mut out);
-                }
+            if self.used_once() {
+                product.once(&stream, buffers, tx, rx)
+            } else {
+                product.kept(&stream, buffers, tx, rx)
             }
-            Ok::<_, ProtocolError>(())
         })?;
-        Ok(out)
+        Ok(product.out)
+    }
+}
+
+/// Bob's blocks, kept from layer to layer: fresh memory costs as much as filling it.
+#[derive(Default)]
+pub struct Buffers {
+    once: Option<OnceSums>,
+    kept: Option<(CiphertextBlock, WeightBlock, Accumulators)>,
+}
+
+/// Bob's half of one layer.
+struct Product<'a> {
+    engine: &'a CoefficientEngine,
+    weights: &'a StencilWeights,
+    input: &'a [u64],
+    sanitiser: Sanitiser,
+    bytes: Vec<u8>,
+    shares: Zeroizing<Vec<u64>>,
+    out: Vec<u64>,
+}
+
+impl Product<'_> {
+    /// One group of few windows: weights are multiplied as they are transformed.
+    fn once(
+        &mut self,
+        stream: &UploadStream,
+        buffers: &mut Buffers,
+        tx: &mut Tx,
+        rx: &mut Rx,
+    ) -> Result<(), ProtocolError> {
+        let CoefficientEngine { layout, params, tiles, block, inputs, .. } = self.engine;
+        let polynomials = layout.input_groups();
+        let sums = buffers.once.get_or_insert_with(|| OnceSums::new(params, *tiles, polynomials, *block));
+        sums.reshape(params, *tiles, polynomials, *block);
+        for (window, slots) in inputs.iter().enumerate() {
+            let bytes = rx.recv(polynomials * stream.ciphertext_bytes())?;
+            let share = |i: usize, out: &mut [u64]| layout.pack(slots, i, self.input, out);
+            sums.ingest(stream, (window * polynomials) as u64, &bytes, window, Some(&share))?;
+        }
+        for block in self.engine.blocks() {
+            sums.compute(block.clone(), |i, o, out| layout.filter(self.weights, o, i, out));
+            let source = |window, output| sums.sum(window, output - block.start);
+            self.reply(&(0..*tiles), &block, &source, tx)?;
+        }
+        Ok(())
+    }
+
+    /// Groups of windows that share one transform of the weights.
+    fn kept(
+        &mut self,
+        stream: &UploadStream,
+        buffers: &mut Buffers,
+        tx: &mut Tx,
+        rx: &mut Rx,
+    ) -> Result<(), ProtocolError> {
+        let CoefficientEngine { layout, params, tiles, block, inputs, .. } = self.engine;
+        let polynomials = layout.input_groups();
+        let (ciphertexts, filters, sums) = buffers.kept.get_or_insert_with(|| {
+            let ciphertexts = CiphertextBlock::new(params, *tiles, polynomials);
+            let filters = WeightBlock::new(params, *tiles, polynomials, *block);
+            (ciphertexts, filters, Accumulators::new(params, *tiles, *block))
+        });
+        ciphertexts.reshape(params, *tiles, polynomials);
+        filters.reshape(params, *tiles, polynomials, *block);
+        sums.reshape(params, *tiles, *block);
+        let mut filled = false;
+        for group in self.engine.groups() {
+            for window in group.clone() {
+                let bytes = rx.recv(polynomials * stream.ciphertext_bytes())?;
+                let places: Vec<_> = (0..polynomials).map(|i| (window - group.start, i)).collect();
+                let share = |i: usize, out: &mut [u64]| layout.pack(&inputs[window], i, self.input, out);
+                ciphertexts.ingest(stream, (window * polynomials) as u64, &bytes, &places, Some(&share))?;
+            }
+            for block in self.engine.blocks() {
+                if !filled {
+                    filters.fill(|i, o, out| {
+                        if block.start + o < block.end {
+                            layout.filter(self.weights, block.start + o, i, out);
+                        }
+                    });
+                    filled = self.engine.block == layout.output_groups();
+                }
+                sums.clear();
+                sums.multiply_accumulate(ciphertexts, filters);
+                let source = |window, output| sums.sum(window - group.start, output - block.start);
+                self.reply(&group, &block, &source, tx)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sanitises and sends the sums of a group of windows and a block of output polynomials.
+    fn reply<'s>(
+        &mut self,
+        group: &Range<usize>,
+        block: &Range<usize>,
+        source: &dyn Fn(usize, usize) -> Unsanitised<'s>,
+        tx: &mut Tx,
+    ) -> Result<(), ProtocolError> {
+        let replies = self.engine.replies(group, block);
+        let jobs = replies.iter().map(|(window, output, positions)| ReplyJob {
+            source: source(*window, *output),
+            positions: Positions::List(positions),
+        });
+        let jobs: Vec<_> = jobs.collect();
+        self.bytes.clear();
+        self.shares.clear();
+        self.sanitiser.reply(&jobs, &mut self.bytes, &mut self.shares);
+        tx.send(&self.bytes)?;
+        tx.flush()?;
+        self.engine.scatter_all(&replies, &self.shares, &mut self.out);
+        Ok(())
     }
 }

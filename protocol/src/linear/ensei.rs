@@ -35,8 +35,8 @@ use models::{Dims, Manifest, NodeId, Shape};
 use ntt::Modulus;
 use ntt::{CyclicNtt, best_prime};
 use pahe::{
-    Accumulators, CiphertextBlock, Decryptor, Encryptor, Params, Positions, ReplyFormat, ReplyJob, Sanitiser,
-    UploadFormat, UploadStream, WeightBlock, WeightNorm,
+    Decryptor, Encryptor, OnceSums, Params, Positions, ReplyFormat, ReplyJob, Sanitiser, UploadFormat,
+    UploadStream, WeightNorm,
 };
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -268,7 +268,7 @@ impl Engine for EnseiEngine {
         let (inputs, outputs) = (self.stencil.input.channels, self.stencil.output.channels);
         let spectra =
             8 * self.transform.volume() * (inputs + outputs + self.stencil.kernel.iter().product::<usize>());
-        (polynomial * (2 * inputs + inputs * outputs + 4 * outputs) + spectra) as u64
+        (polynomial * (2 * inputs + 2 * outputs) + spectra) as u64
     }
 
     fn alice(&self, alice: &mut Alice, input: &[u64]) -> Result<Vec<u64>, ProtocolError> {
@@ -294,22 +294,17 @@ impl Engine for EnseiEngine {
         let mut sanitiser = Sanitiser::new(&key, self.reply, &mut bob.prg);
         let (inputs, outputs) = (self.stencil.input.channels, self.stencil.output.channels);
         let (spectra, taps) = (self.spectra(input), self.tap_spectra());
-        let mut ciphertexts = CiphertextBlock::new(&self.params, 1, inputs);
-        let mut filters = WeightBlock::new(&self.params, 1, inputs, outputs);
-        let mut sums = Accumulators::new(&self.params, 1, outputs);
+        let mut sums = OnceSums::new(&self.params, 1, inputs, outputs);
         let mut replies = vec![Vec::with_capacity(self.blocks() * self.params.degree()); outputs];
         bob.channel.stream(|tx, rx| {
             let mut header = [0; UploadStream::HEADER_BYTES];
             rx.recv_into(&mut header)?;
             let stream = UploadStream::from_header(&self.params, self.upload, header);
             for block in 0..self.blocks() {
-                filters.fill(|i, o, out| self.filter(&taps, weights.taps(o, i), block, out));
                 let bytes = rx.recv(inputs * stream.ciphertext_bytes())?;
-                let places: Vec<_> = (0..inputs).map(|i| (0, i)).collect();
                 let share = |i: usize, out: &mut [u64]| self.encode(&spectra[i], block, out);
-                ciphertexts.ingest(&stream, (block * inputs) as u64, &bytes, &places, Some(&share))?;
-                sums.clear();
-                sums.multiply_accumulate(&ciphertexts, &filters);
+                sums.ingest(&stream, (block * inputs) as u64, &bytes, 0, Some(&share))?;
+                sums.compute(0..outputs, |i, o, out| self.filter(&taps, weights.taps(o, i), block, out));
                 let job = |o: usize| ReplyJob { source: sums.sum(0, o), positions: Positions::All };
                 let jobs: Vec<_> = (0..outputs).map(job).collect();
                 let (mut bytes, mut shares) = (Vec::new(), Vec::new());

@@ -4,6 +4,8 @@
 //!   Alice                                              Bob
 //!   [fetch a manifest]           --Request::Manifest-->
 //!                                <--Reply::Manifest--
+//!   [learns how fast the way is] --Request::Probe-->
+//!                                <--as many bytes as asked for--
 //!   derives the plan itself      --Request::Run: manifest and plan hash, configuration-->
 //!                                                      derives the plan itself, compares
 //!                                <--Reply::Accepted, or Refused with the reason--
@@ -25,9 +27,10 @@ use crate::party::{Party, Provider, Role};
 use crate::plan::Plan;
 use crate::store::{Item, Marks, PoolMismatch, Store};
 use crate::strategy::Prepared;
-use channels::Channel;
+use channels::{Channel, Profile};
 use models::{Manifest, Model};
 use serde::{Deserialize, Serialize};
+use std::time::{Duration, Instant};
 
 pub use pools::{Slot, make, propose_item, store_item};
 
@@ -40,11 +43,19 @@ const MAX_REQUEST: usize = 1 << 20;
 /// Longest reply: a manifest.
 const MAX_REPLY: usize = 16 << 20;
 
+/// Bytes asked for to learn the rate: the first lets TCP find its window, the second is timed.
+const PROBES: [u32; 2] = [1 << 20, 4 << 20];
+
+/// A first probe slower than this is good enough: the way is so slow that its start does not matter.
+const SLOW: Duration = Duration::from_millis(500);
+
 /// What Alice asks for.
 #[derive(Serialize, Deserialize)]
 enum Request {
     /// A manifest.
     Manifest { model: Option<String> },
+    /// So many bytes, to see how long they take.
+    Probe { bytes: u32 },
     /// A run.
     Run { proposal: Proposal, item: Option<Claim> },
     /// An item for a pool.
@@ -134,6 +145,33 @@ pub fn fetch_manifest(channel: &mut Channel, model: Option<&str>) -> Result<Mani
     }
 }
 
+/// Alice measures the way to Bob and back: the round trip, the least of four, and the rate from him to her.
+pub fn measure(channel: &mut Channel) -> Result<Profile, ProtocolError> {
+    let mut probe = |bytes: u32| -> Result<Duration, ProtocolError> {
+        let start = Instant::now();
+        send(channel, &Request::Probe { bytes })?;
+        let answer = channel.recv_control(bytes as usize)?;
+        if answer.len() != bytes as usize {
+            return Err(another_question());
+        }
+        Ok(start.elapsed())
+    };
+    let mut round_trip = probe(0)?;
+    for _ in 0..3 {
+        round_trip = round_trip.min(probe(0)?);
+    }
+    let mut bytes_per_second = f64::INFINITY;
+    for bytes in PROBES {
+        let taken = probe(bytes)?;
+        let sending = taken.saturating_sub(round_trip).max(Duration::from_micros(1));
+        bytes_per_second = f64::from(bytes) / sending.as_secs_f64();
+        if taken > SLOW {
+            break;
+        }
+    }
+    Ok(Profile { name: "measured", bytes_per_second, round_trip })
+}
+
 /// Alice proposes her plan; returns once Bob has derived the same.
 pub fn propose(channel: &mut Channel, plan: &Plan) -> Result<(), ProtocolError> {
     send(channel, &Request::Run { proposal: Proposal::of(plan), item: None })?;
@@ -160,6 +198,10 @@ pub fn answer<'m>(
                 let json = serde_json::to_string(&model.manifest)
                     .map_err(|error| ProtocolError::Disagreement(error.to_string()))?;
                 send(channel, &Reply::Manifest(json))?;
+            }
+            Request::Probe { bytes } => {
+                let bytes = bytes.min(PROBES[1]) as usize;
+                channel.send_control(&vec![0; bytes])?;
             }
             Request::Run { proposal, item: None } => {
                 let (model, plan) = examine(channel, catalogue, proposal)?;
