@@ -51,8 +51,8 @@ const WEIGHTS: usize = 768 << 20;
 const GROUP: usize = 8;
 /// and bytes of ciphertexts in a group where even the weights are too many.
 const CIPHERTEXTS: usize = 1 << 30;
-/// Output polynomials whose sums are held where every weight is used once.
-const ONCE_BLOCK: usize = 64;
+/// Bytes of the sums of a block of output polynomials, which become its replies.
+const SUMS: usize = 128 << 20;
 
 /// One stencil, packed, with ciphertext parameters fixed.
 pub(crate) struct CoefficientEngine {
@@ -116,16 +116,21 @@ impl CoefficientEngine {
         let polynomial = 8 * params.words();
         let (inputs, outputs) = (layout.input_groups(), layout.output_groups());
         let windows = layout.windows();
-        let block = (WEIGHT_BLOCK / (polynomial * inputs)).next_multiple_of(2).min(outputs);
-        let (tiles, block) = if windows <= MOST_TILES {
-            (windows, outputs.min(ONCE_BLOCK))
-        } else if 2 * polynomial * inputs * windows <= ONE_GROUP {
-            (windows, block.max(1))
+        // Kernels take outputs two at a time.
+        let fitting = |bytes: usize, each: usize| ((bytes / each).max(2) / 2 * 2).min(outputs);
+        let block = |tiles: usize| {
+            let weights =
+                if windows <= MOST_TILES { outputs } else { fitting(WEIGHT_BLOCK, polynomial * inputs) };
+            weights.min(fitting(SUMS, 2 * polynomial * tiles))
+        };
+        let (tiles, block) = if 2 * polynomial * inputs * windows <= ONE_GROUP || windows <= MOST_TILES {
+            (windows, block(windows))
         } else if polynomial * inputs * outputs <= WEIGHTS {
             (windows.div_ceil(windows.div_ceil(GROUP)), outputs)
         } else {
             let fits = (CIPHERTEXTS / (2 * polynomial * inputs)).max(1);
-            (windows.div_ceil(windows.div_ceil(fits)), block.max(1))
+            let tiles = windows.div_ceil(windows.div_ceil(fits));
+            (tiles, block(tiles))
         };
         let (slots_in, slots_out) = (layout.input_slots(), layout.output_slots());
         Self { layout, keys, params, upload, reply, tiles, block, inputs: slots_in, outputs: slots_out }
