@@ -76,6 +76,11 @@ pub trait Strategy: Sync {
         crate::plan::plain_demand(op, bound)
     }
 
+    /// Values of a layer that it takes at most.
+    fn most_values(&self) -> usize {
+        usize::MAX
+    }
+
     /// Fixes all parameters for one layer.
     fn plan(&self, site: &Site<'_>) -> Result<Box<dyn Step>, Refusal>;
 }
@@ -209,6 +214,15 @@ pub static STRATEGIES: &[&dyn Strategy] = &[
     &crate::nonlinear::tournament::OtReadout(Form::Tree),
     &crate::local::Local,
 ];
+
+/// Those that runs can choose, and those that are there for comparison only.
+pub fn compared() -> Vec<&'static dyn Strategy> {
+    let mut all = STRATEGIES.to_vec();
+    #[cfg(feature = "tfhe")]
+    all.push(&crate::nonlinear::bootstrapped::BootstrappedRelu);
+    all.sort_by_key(|strategy| strategy.operator());
+    all
+}
 
 /// The strategy of this name for this operator.
 pub fn find(operator: Operator, name: &str) -> Option<&'static dyn Strategy> {

@@ -13,7 +13,7 @@ use ntt::{Modulus, ntt_primes};
 use prg::Prg;
 use protocol::config::Operator;
 use protocol::ots::Source;
-use protocol::strategy::{Needs, STRATEGIES, Strategy};
+use protocol::strategy::{Needs, Strategy, compared};
 use protocol::trial::{self, Layer, Outcome, TrialError};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -65,12 +65,12 @@ struct Row {
 pub(crate) fn activations(flags: &Activations) -> Result<(), Failure> {
     let mut rows = Vec::new();
     for (title, op) in operators(flags) {
-        for strategy in STRATEGIES.iter().filter(|strategy| Some(strategy.operator()) == operator(&op)) {
+        for strategy in compared().into_iter().filter(|strategy| Some(strategy.operator()) == operator(&op)) {
             let name = format!("{title} {}", strategy.name());
             if !name.contains(&flags.only) {
                 continue;
             }
-            rows.extend(measure(flags, title, &op, *strategy)?);
+            rows.extend(measure(flags, title, &op, strategy)?);
         }
     }
     print(&rows);
@@ -141,9 +141,9 @@ fn measure(
     let mut prg = Prg::from_os();
     let modulus = modulus(strategy, u32::from(flags.bits))?;
     let channels = if *op == Op::ArgMax { 4 } else { 1 };
-    let rows = (flags.values as usize / channels).div_ceil(1024);
-    let shape =
-        Shape { channels, dims: [1, rows, if rows == 1 { flags.values as usize / channels } else { 1024 }] };
+    let volume = (flags.values as usize).min(strategy.most_values()) / channels;
+    let rows = volume.div_ceil(1024);
+    let shape = Shape { channels, dims: [1, rows, if rows == 1 { volume } else { 1024 }] };
     let bound = bound(op, modulus, strategy);
     let mut random = || {
         let values = (0..shape.len()).map(|_| (prg.next_u64() % (2 * bound as u64 + 1)) as i64 - bound);

@@ -111,7 +111,7 @@ pub(crate) struct Draft {
 }
 
 /// Margin for squares in every layer batch: each doubles what rounding to 16 bits did to a random network before.
-const SQUARES_MARGIN: f64 = 2.0;
+const SQUARES_MARGIN: f64 = 4.0;
 
 impl Draft {
     /// The network for shares of so many bits.

@@ -1,6 +1,8 @@
 //! Layers that are not linear: by garbled circuits, by oblivious transfer, by Beaver pairs.
 
 pub mod beaver;
+#[cfg(feature = "tfhe")]
+pub mod bootstrapped;
 pub mod garbled;
 mod planes;
 pub mod product;
