@@ -223,7 +223,8 @@ mod tests {
         set_server_key(server.decompress());
         let reply = upload.decompress().max(0_i32) + 3;
         unset_server_key();
-        let lengths = [to_bytes(&server), to_bytes(&upload), to_bytes(&reply)].map(|bytes| bytes.unwrap().len());
+        let lengths =
+            [to_bytes(&server), to_bytes(&upload), to_bytes(&reply)].map(|bytes| bytes.unwrap().len());
         assert_eq!(lengths, [KEY, UP, DOWN]);
     }
 
