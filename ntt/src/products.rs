@@ -45,8 +45,8 @@ pub fn add_products(
     at: [[usize; 2]; OUTPUTS],
 ) {
     assert!(inputs <= INPUTS, "{inputs} inputs at once");
-    assert!(x.pitch % LANES == 0 && w.pitch % LANES == 0, "rows of whole lanes");
-    assert!(at.as_flattened().iter().all(|start| start % LANES == 0), "sums of whole lanes");
+    assert!([x.pitch, w.pitch].iter().all(|pitch| pitch.is_multiple_of(LANES)), "rows of whole lanes");
+    assert!(at.as_flattened().iter().all(|start| start.is_multiple_of(LANES)), "sums of whole lanes");
     ring.isa().run(AddProducts { p: ring.modulus(), groups: ring.degree() / LANES, inputs, x, w, sums, at });
 }
 
@@ -95,7 +95,7 @@ impl Kernel for AddProducts<'_> {
 /// # Panics
 /// If there is a part of a lane.
 pub fn reduce(ring: &Ring, words: &mut [u64]) {
-    assert!(words.len() % LANES == 0, "words of whole lanes");
+    assert!(words.len().is_multiple_of(LANES), "words of whole lanes");
     ring.isa().run(Reduce { p: ring.modulus(), words });
 }
 

@@ -172,7 +172,7 @@ impl Operands<'_> {
             scratch.weights.fill(0); // for those that are not there
         }
         for (call, start) in (0..self.inputs).step_by(scratch.inputs).enumerate() {
-            if call > 0 && call % CALLS == 0 {
+            if call > 0 && call.is_multiple_of(CALLS) {
                 self.reduce(sums);
             }
             let inputs = start..(start + scratch.inputs).min(self.inputs);
