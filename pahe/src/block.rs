@@ -15,6 +15,7 @@ use ntt::Ring;
 use ntt::mac::{PairSums, PairTiles, WeightTiles, multiply_accumulate};
 use rayon::prelude::*;
 use std::sync::Arc;
+use zeroize::Zeroizing;
 
 /// Polynomials prepared side by side before they are copied to the tiled layout: about the size of a cache.
 const STAGED: usize = 8;
@@ -75,7 +76,7 @@ impl CiphertextBlock {
             let staging = &mut self.staging[..2 * words * places.len()];
             let pairs = staging.par_chunks_exact_mut(2 * words).zip(uploads).enumerate();
             pairs.try_for_each_init(
-                || (vec![0; n], meter::scope(Primitive::Transform)),
+                || (Zeroizing::new(vec![0; n]), meter::scope(Primitive::Transform)),
                 |(values, _), (k, (pair, bytes))| {
                     let number = batch * STAGED + k;
                     let values = share.map(|share| {

@@ -17,6 +17,7 @@ use ntt::products::{CALLS, INPUTS, OUTPUTS, Rows, add_products, reduce};
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
+use zeroize::Zeroizing;
 
 /// Tiles up to which this is faster than a [`crate::WeightBlock`].
 pub const MOST_TILES: usize = 4;
@@ -42,10 +43,9 @@ pub struct OnceSums {
 impl OnceSums {
     /// Room for `tiles` × `inputs` ciphertexts and sums of up to `outputs` outputs at a time.
     pub fn new(params: &Arc<Params>, tiles: usize, inputs: usize, outputs: usize) -> Self {
-        let params = Arc::clone(params);
-        let mut this = Self { params, tiles, inputs, outputs, pairs: Vec::new(), sums: Vec::new() };
-        let params = Arc::clone(&this.params);
-        this.reshape(&params, tiles, inputs, outputs);
+        let (pairs, sums) = (Vec::new(), Vec::new());
+        let mut this = Self { params: Arc::clone(params), tiles, inputs, outputs, pairs, sums };
+        this.reshape(params, tiles, inputs, outputs);
         this
     }
 
@@ -83,7 +83,7 @@ impl OnceSums {
             limb.chunks_exact_mut(2 * pitch).zip(&mut places).for_each(|(pair, place)| place.push(pair));
         }
         places.into_par_iter().zip(uploads).enumerate().try_for_each_init(
-            || (vec![0; n], vec![0; 2 * words], meter::scope(Primitive::Transform)),
+            || (Zeroizing::new(vec![0; n]), vec![0; 2 * words], meter::scope(Primitive::Transform)),
             |(values, pair, _), (input, (place, bytes))| {
                 let values = share.map(|share| {
                     values.fill(0);
