@@ -33,10 +33,11 @@ use tfhe::{
     ClientKey, CompressedFheInt32, CompressedServerKey, ConfigBuilder, DeserializationConfig, FheInt32,
     SerializationConfig, Unversionize, Versionize, set_server_key, unset_server_key,
 };
+use zeroize::Zeroizing;
 
 /// Bits of the encrypted integers.
 const WIDTH: u32 = 32;
-/// Values of a layer: each takes about a second of a core.
+/// Values of a layer: each takes seconds of a core.
 const MOST: usize = 64;
 /// Bytes of a compressed server key.
 const KEY: usize = 60_228_265;
@@ -104,7 +105,7 @@ impl Step for Relu {
         let client = ClientKey::generate(ConfigBuilder::default().build());
         alice.channel.send(&write(&CompressedServerKey::new(&client), KEY)?)?;
         alice.channel.flush()?;
-        Ok(keep(&to_bytes(&client)?))
+        Ok(keep(&Zeroizing::new(to_bytes(&client)?)))
     }
 
     fn prepare_bob(&self, bob: &mut Bob) -> Result<Prepared, ProtocolError> {
@@ -199,10 +200,11 @@ fn keep(bytes: &[u8]) -> Prepared {
     Prepared(vec![std::iter::once(bytes.len() as u64).chain(words).collect()])
 }
 
-fn kept(prepared: &Prepared) -> Result<Vec<u8>, ProtocolError> {
+fn kept(prepared: &Prepared) -> Result<Zeroizing<Vec<u8>>, ProtocolError> {
     let words = prepared.0.first().and_then(|words| words.split_first());
     let (len, words) = words.ok_or_else(|| failed("keys were not prepared"))?;
-    let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let mut bytes = Zeroizing::new(Vec::with_capacity(8 * words.len()));
+    words.iter().for_each(|word| bytes.extend(word.to_le_bytes()));
     bytes.truncate(*len as usize);
     Ok(bytes)
 }
