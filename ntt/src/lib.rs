@@ -15,6 +15,7 @@ mod modulus;
 mod pages;
 mod primes;
 pub mod products;
+mod residues;
 mod ring;
 pub mod simd;
 mod slots;

@@ -15,12 +15,15 @@
 //! all tiles pass over it. Blocks are 2 tiles × 2 outputs, or 1 × 4 for a single tile: sixteen accumulator registers.
 //!
 //! Products of reduced 50-bit operands are summed unreduced; headroom and carries are those of [`Lanes::Sum`].
+//! Plaintexts that are constant over stretches of the domain take a word per stretch instead: [`flat`].
 //! While a slab is worked on, the next one is asked for: it comes from memory.
 //! Cost: tiles × inputs × outputs × 2 × limbs × n products, 0.07 to 0.1 ns each with AVX-512. Constant time: yes.
 
+pub mod flat;
+
 use crate::pages::zeroed;
 use crate::ring::{Modular, Ring};
-use crate::simd::{Group, Isa, Kernel, LANES, Lanes};
+use crate::simd::{Group, Isa, Kernel, LANES, Lanes, Weight};
 use meter::Primitive;
 use rayon::prelude::*;
 
@@ -270,51 +273,65 @@ impl PairSums {
 /// # Panics
 /// If the shapes do not fit together.
 pub fn multiply_accumulate(rings: &[&Ring], pairs: &PairTiles, weights: &WeightTiles, sums: &mut PairSums) {
-    assert!(
-        pairs.inputs == weights.inputs && pairs.tiles == sums.tiles && weights.outputs == sums.outputs,
-        "shapes"
-    );
+    assert!(pairs.inputs == weights.inputs && weights.outputs == sums.outputs, "shapes");
     assert!(pairs.blocking == weights.blocking, "weights were laid out for another number of tiles");
     let degree = pairs.slabs.degree;
-    assert!(rings.iter().all(|ring| ring.degree() == degree) && weights.slabs.degree == degree, "one degree");
+    assert!(weights.slabs.degree == degree, "one degree");
+    assert_eq!(weights.slabs.groups.len(), rings.len() * degree / LANES * weights.slabs.stride, "limbs");
+    for_each_slab(rings, pairs, sums, |slab| {
+        let now = weights.slabs.get(slab);
+        (&now[..now.len() - 1], weights.slabs.get(slab + 1)) // the padding group is left out
+    });
+}
+
+/// sums += pairs · weights where `weights` tells those of a slab, and what should be asked for meanwhile.
+fn for_each_slab<'w, W: Weight + 'w>(
+    rings: &[&Ring],
+    pairs: &PairTiles,
+    sums: &mut PairSums,
+    weights: impl Fn(usize) -> (&'w [W], &'w [Group]) + Sync,
+) {
+    assert!(pairs.tiles == sums.tiles && pairs.blocking == sums.blocking, "shapes");
+    let degree = pairs.slabs.degree;
+    assert!(rings.iter().all(|ring| ring.degree() == degree), "one degree");
     let per_limb = degree / LANES;
-    let slabs = rings.len() * per_limb;
-    for operand in [&pairs.slabs, &weights.slabs, &sums.slabs] {
-        assert_eq!(operand.groups.len(), slabs * operand.stride, "one ring per limb");
+    for operand in [&pairs.slabs, &sums.slabs] {
+        assert_eq!(operand.groups.len(), rings.len() * per_limb * operand.stride, "one ring per limb");
     }
     let (inputs, blocking) = (pairs.inputs, pairs.blocking);
     let slabs = sums.slabs.groups.par_chunks_mut(sums.slabs.stride).enumerate().with_min_len(SLABS_PER_TASK);
     let metered = || meter::scope(Primitive::Hadamard);
     slabs.for_each_init(metered, |_, (slab, sums)| {
         let ring = rings[slab / per_limb];
-        let (p, [now, ahead]) =
-            (ring.modulus(), [slab, slab + 1].map(|i| [pairs.slabs.get(i), weights.slabs.get(i)]));
-        run_slab(ring.isa(), blocking, Operands { p, inputs, pairs: now[0], weights: now[1], ahead, sums });
+        let (p, pairs_ahead) = (ring.modulus(), pairs.slabs.get(slab + 1));
+        let (weights, weights_ahead) = weights(slab);
+        let (pairs, ahead) = (pairs.slabs.get(slab), [pairs_ahead, weights_ahead]);
+        run_slab(ring.isa(), blocking, Operands { p, inputs, pairs, weights, ahead, sums });
     });
 }
 
-/// One slab of each operand, with its padding group, and the slabs of pairs and weights that come next.
-struct Operands<'a> {
+/// One slab of each operand, pairs and sums with their padding group, and the groups that come next.
+struct Operands<'a, W> {
     p: u64,
     inputs: usize,
     pairs: &'a [Group],
-    weights: &'a [Group],
+    weights: &'a [W],
     ahead: [&'a [Group]; 2],
     sums: &'a mut [Group],
 }
 
-fn run_slab(isa: Isa, blocking: Blocking, operands: Operands<'_>) {
+fn run_slab<W: Weight>(isa: Isa, blocking: Blocking, operands: Operands<'_, W>) {
     if blocking.tiles == 1 {
-        isa.run(Slab::<2, 4>(operands));
+        isa.run(Slab::<W, 2, 4>(operands));
     } else {
-        isa.run(Slab::<4, 2>(operands));
+        isa.run(Slab::<W, 4, 2>(operands));
     }
 }
 
 /// In blocks of `P` polynomials (two per tile) × `O` outputs.
-struct Slab<'a, const P: usize, const O: usize>(Operands<'a>);
+struct Slab<'a, W, const P: usize, const O: usize>(Operands<'a, W>);
 
-impl<const P: usize, const O: usize> Kernel for Slab<'_, P, O> {
+impl<W: Weight, const P: usize, const O: usize> Kernel for Slab<'_, W, P, O> {
     type Output = ();
 
     #[inline(always)]
@@ -322,7 +339,7 @@ impl<const P: usize, const O: usize> Kernel for Slab<'_, P, O> {
         let Operands { p, inputs, pairs, weights, ahead, sums } = self.0;
         let m = Modular::<L>::new(p);
         let pairs = pairs[..pairs.len() - 1].as_chunks::<P>().0; // the padding group is left out
-        let weights = weights[..weights.len() - 1].as_chunks::<O>().0;
+        let weights = weights.as_chunks::<O>().0;
         let used = sums.len() - 1;
         let output_blocks = weights.len() / inputs;
         let blocks = output_blocks * (pairs.len() / inputs);

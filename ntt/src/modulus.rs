@@ -1,6 +1,5 @@
 //! The modulus of additive shares: 2^k or a prime.
 
-use prg::Prg;
 use serde::{Deserialize, Serialize};
 
 /// The modulus m of additive shares, 8 to 40 bits: a power of two (cheapest comparison and truncation) or a prime
@@ -154,11 +153,6 @@ impl Modulus {
             Self::Prime { p } => a as i64 - if a > p / 2 { p as i64 } else { 0 },
         }
     }
-
-    /// Fills `out` with uniform residues, by rejection.
-    pub fn sample(self, prg: &mut Prg, out: &mut [u64]) {
-        prg.fill_below(out, self.value());
-    }
 }
 
 /// Whether `n` is prime: Miller–Rabin with the first twelve primes as bases, deterministic below 2^64
@@ -201,7 +195,7 @@ pub(crate) fn pow_mod(base: u64, mut exponent: u64, n: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use prg::Seed;
+    use prg::{Prg, Seed};
     use proptest::prelude::*;
 
     fn moduli() -> Vec<Modulus> {

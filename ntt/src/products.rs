@@ -99,9 +99,10 @@ pub fn reduce(ring: &Ring, words: &mut [u64]) {
     ring.isa().run(Reduce { p: ring.modulus(), words });
 }
 
-struct Reduce<'a> {
-    p: u64,
-    words: &'a mut [u64],
+/// Residues of any words, a multiple of eight.
+pub(crate) struct Reduce<'a> {
+    pub(crate) p: u64,
+    pub(crate) words: &'a mut [u64],
 }
 
 impl Kernel for Reduce<'_> {

@@ -167,6 +167,11 @@ impl Ring {
         self.isa.run(Map3 { p: self.p, operands: Zip { x, y, z: y }, f: Mul });
     }
 
+    /// x = x + y ⊙ z.
+    pub fn multiply_add(&self, x: &mut [u64], y: &[u64], z: &[u64]) {
+        self.isa.run(Map3 { p: self.p, operands: Zip { x, y, z }, f: MultiplyAdd });
+    }
+
     /// x = x + y.
     pub fn add_assign(&self, x: &mut [u64], y: &[u64]) {
         self.isa.run(Map3 { p: self.p, operands: Zip { x, y, z: y }, f: Add });
@@ -422,6 +427,7 @@ pointwise! {
     Reduce: |m, _x, y, _z| m.wide(y, L::splat(0));
     ReduceAssign: |m, x, _y, _z| m.wide(x, L::splat(0));
     Mul: |m, x, y, _z| m.mul(x, y);
+    MultiplyAdd: |m, x, y, z| m.wide(x.madd52_low(y, z), L::splat(0).madd52_high(y, z));
     MulFixedAssign: |m, x, y, z| m.mul_fixed(x, (y, z));
     AddWide: |m, x, y, z| m.add(x, m.wide(y, z));
 }
@@ -529,6 +535,7 @@ mod tests {
             };
             let wide = |x: u64| i128::from(x);
             check(&|x| ring.add_assign(x, &b), &|i| wide(a[i]) + wide(b[i]));
+            check(&|x| ring.multiply_add(x, &b, &a), &|i| wide(a[i]) + wide(b[i]) * wide(a[i]));
             check(&|x| ring.sub_assign(x, &b), &|i| wide(a[i]) - wide(b[i]));
             check(&|x| ring.sub_from_assign(x, &b), &|i| wide(b[i]) - wide(a[i]));
             check(&|x| ring.add_signed_assign(x, &signed), &|i| wide(a[i]) + i128::from(signed[i] as i64));

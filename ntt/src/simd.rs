@@ -30,6 +30,27 @@ pub(crate) const CARRY_EVERY: usize = 4096;
 #[repr(C, align(64))]
 pub struct Group(pub [u64; LANES]);
 
+/// What the lanes of an input are multiplied with.
+pub trait Weight: Copy + Sync {
+    /// Lane by lane.
+    fn group(self) -> Group;
+}
+
+impl Weight for Group {
+    #[inline(always)]
+    fn group(self) -> Group {
+        self
+    }
+}
+
+/// The same number for all lanes.
+impl Weight for u64 {
+    #[inline(always)]
+    fn group(self) -> Group {
+        Group([self; LANES])
+    }
+}
+
 /// Eight unsigned 64-bit lanes.
 pub trait Lanes: Copy {
     /// A sum of products of 50-bit operands that is not yet reduced.
@@ -79,9 +100,9 @@ pub trait Lanes: Copy {
     /// sums\[o\]\[k\] = Σ_i x\[i\]\[k\]·w\[i\]\[o\] with all sums in registers: `P`·`O` = 8 is meant. Meanwhile it
     /// asks for what comes next.
     #[inline(always)]
-    fn sum_products<const P: usize, const O: usize>(
+    fn sum_products<W: Weight, const P: usize, const O: usize>(
         x: &[[Group; P]],
-        w: &[[Group; O]],
+        w: &[[W; O]],
         ahead: [&[Group]; 2],
     ) -> [[Self::Sum; P]; O] {
         let per_step = (ahead[0].len() + ahead[1].len()).div_ceil(x.len());
@@ -92,7 +113,7 @@ pub trait Lanes: Copy {
                 ahead.by_ref().take(per_step).for_each(Self::ask_for);
                 let x: [Self; P] = core::array::from_fn(|k| Self::load(&x[k].0));
                 for o in 0..O {
-                    let w = Self::load(&w[o].0);
+                    let w = Self::load(&w[o].group().0);
                     for k in 0..P {
                         sums[o][k] = Self::accumulate(sums[o][k], x[k], w);
                     }

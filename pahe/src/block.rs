@@ -12,6 +12,7 @@ use crate::reply::Unsanitised;
 use crate::upload::{UploadError, UploadStream};
 use meter::Primitive;
 use ntt::Ring;
+use ntt::mac::flat::{FlatTiles, multiply_accumulate_flat};
 use ntt::mac::{PairSums, PairTiles, WeightTiles, multiply_accumulate};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -107,6 +108,8 @@ impl CiphertextBlock {
 pub struct WeightBlock {
     params: Arc<Params>,
     weights: WeightTiles,
+    /// In place of the former where polynomials have few terms.
+    flat: Option<FlatTiles>,
     staging: Vec<u64>,
 }
 
@@ -117,7 +120,7 @@ impl WeightBlock {
     /// If a dimension is zero or there are more than [`ntt::mac::MAX_INPUTS`] inputs.
     pub fn new(params: &Arc<Params>, tiles: usize, inputs: usize, outputs: usize) -> Self {
         let weights = WeightTiles::new(params.limbs().len(), params.degree(), tiles, inputs, outputs);
-        Self { params: Arc::clone(params), weights, staging: vec![0; STAGED * params.words()] }
+        Self { params: Arc::clone(params), weights, flat: None, staging: vec![0; STAGED * params.words()] }
     }
 
     /// Another shape or parameter set in the same memory; the contents are unspecified until [`WeightBlock::fill`].
@@ -128,19 +131,41 @@ impl WeightBlock {
         self.weights.reshape(params.limbs().len(), params.degree(), tiles, inputs, outputs);
         self.staging.resize(STAGED * params.words(), 0);
         self.params = Arc::clone(params);
+        self.flat = None;
+    }
+
+    /// The same for polynomials Σ_j w_j·X^(j·n/terms), which take no transforms.
+    ///
+    /// # Panics
+    /// As [`WeightBlock::new`], and unless [`FlatTiles::suits`] the terms.
+    pub fn reshape_flat(
+        &mut self,
+        params: &Arc<Params>,
+        tiles: usize,
+        inputs: usize,
+        outputs: usize,
+        terms: usize,
+    ) {
+        self.flat = Some(FlatTiles::new(&rings(params), tiles, inputs, outputs, terms));
+        self.params = Arc::clone(params);
     }
 
     /// Inputs and outputs.
     pub fn shape(&self) -> (usize, usize) {
-        self.weights.shape()
+        self.flat.as_ref().map_or_else(|| self.weights.shape(), FlatTiles::shape)
     }
 
-    /// Transforms all polynomials anew: `fill` is called with input, output and n zeros to replace by signed
-    /// coefficients, smaller in absolute value than every limb.
+    /// Transforms all polynomials anew: `fill` is called with input, output and zeros, one per coefficient (after
+    /// [`WeightBlock::reshape_flat`] one per term), to replace by signed coefficients, smaller in absolute value
+    /// than every limb and 2^40.
     pub fn fill(&mut self, fill: impl Fn(usize, usize, &mut [i64]) + Sync) {
         let (inputs, outputs) = self.shape();
-        let places: Vec<_> = (0..outputs).flat_map(|o| (0..inputs).map(move |i| (i, o))).collect();
         let (params, words) = (&self.params, self.params.words());
+        if let Some(flat) = &mut self.flat {
+            let _metered = meter::scope(Primitive::Transform);
+            return flat.fill(&rings(params), fill);
+        }
+        let places: Vec<_> = (0..outputs).flat_map(|o| (0..inputs).map(move |i| (i, o))).collect();
         for places in places.chunks(STAGED) {
             let staging = &mut self.staging[..words * places.len()];
             staging.par_chunks_exact_mut(words).zip(places).for_each_init(
@@ -154,6 +179,10 @@ impl WeightBlock {
             self.weights.scatter(places, staging);
         }
     }
+}
+
+fn rings(params: &Params) -> Vec<&Ring> {
+    params.limbs().iter().collect()
 }
 
 /// Signed coefficients to all limbs in the NTT domain.
@@ -207,8 +236,11 @@ impl Accumulators {
     pub fn multiply_accumulate(&mut self, ciphertexts: &CiphertextBlock, weights: &WeightBlock) {
         let same = |params: &Arc<Params>| params.matches(&self.params);
         assert!(same(&ciphertexts.params) && same(&weights.params), "blocks of one parameter set");
-        let rings: Vec<&Ring> = self.params.limbs().iter().collect();
-        multiply_accumulate(&rings, &ciphertexts.pairs, &weights.weights, &mut self.sums);
+        let (rings, pairs) = (rings(&self.params), &ciphertexts.pairs);
+        match &weights.flat {
+            Some(flat) => multiply_accumulate_flat(&rings, pairs, flat, &mut self.sums),
+            None => multiply_accumulate(&rings, pairs, &weights.weights, &mut self.sums),
+        }
     }
 
     /// The sum at (tile, output), to be handed to a sanitiser.

@@ -177,20 +177,16 @@ mod tests {
         let params = Params::large(Modulus::prime(737_281).unwrap()).unwrap();
         let (mut alice, t, inputs) = (Alice::new(&params, 5), params.plaintext(), 24);
         let slots = params.slots().unwrap();
-        let (mut total, mut expected) = (None::<Ciphertext>, vec![0; params.degree()]);
+        let (mut total, mut expected) = (Ciphertext::zero(&params), vec![0; params.degree()]);
         for _ in 0..inputs {
             let (x, w) = (alice.values(), alice.values());
             let mut polynomial = vec![0; params.degree()];
             slots.encode_into(&x, &mut polynomial);
-            let mut product = alice.encrypt(UploadFormat::FULL, &polynomial);
-            product.mul_assign(&Plaintext::from_slots(&params, &w).unwrap());
+            let upload = alice.encrypt(UploadFormat::FULL, &polynomial);
+            total.multiply_add(&upload, &Plaintext::from_slots(&params, &w).unwrap());
             expected.iter_mut().zip(x.iter().zip(&w)).for_each(|(y, (&x, &w))| *y = t.add(*y, t.mul(x, w)));
-            match &mut total {
-                Some(total) => total.add_assign(&product),
-                None => total = Some(product),
-            }
         }
-        let (total, mut message) = (total.unwrap(), vec![0; params.degree()]);
+        let mut message = vec![0; params.degree()];
         slots.encode_into(&expected, &mut message);
         let predicted = Noise::fresh(UploadFormat::FULL).times(WeightNorm::slots(&params, inputs));
         let deviation = alice.check_noise((&total).into(), &message, predicted);

@@ -182,8 +182,9 @@ fn slots_multiply_value_by_value() {
     let mut encryptor = Encryptor::new(&secret, UploadFormat::FULL, &mut prg);
     let mut upload = Vec::new();
     let first = encryptor.encrypt(1, |_, polynomial| slots.encode_into(&x, polynomial), &mut upload);
-    let mut product = Ciphertext::read(encryptor.stream(), first, &upload, None).unwrap();
-    product.mul_assign(&Plaintext::from_slots(&params, &w).unwrap());
+    let upload = Ciphertext::read(encryptor.stream(), first, &upload, None).unwrap();
+    let mut product = Ciphertext::zero(&params);
+    product.multiply_add(&upload, &Plaintext::from_slots(&params, &w).unwrap());
     let job = ReplyJob { source: Unsanitised::from(&product), positions: Positions::All };
     let (mut reply, mut bob, mut alice) = (Vec::new(), Vec::new(), Vec::new());
     Sanitiser::new(&public, format, &mut prg).reply(&[job], &mut reply, &mut bob);

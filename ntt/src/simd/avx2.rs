@@ -4,7 +4,7 @@
 //! The type is private to [`super`], which hands it only to [`run`], and `run` requires the extension. That is the
 //! safety argument of every block below.
 
-use super::{CARRY_EVERY, Group, Kernel, LANES, Lanes, MASK52};
+use super::{CARRY_EVERY, Group, Kernel, LANES, Lanes, MASK52, Weight};
 use core::arch::x86_64::*;
 
 /// Where operands of products are cut.
@@ -217,9 +217,9 @@ impl Lanes for Avx2 {
 
     /// Half a group and two polynomials at a time: six sums, which is what sixteen registers hold.
     #[inline(always)]
-    fn sum_products<const P: usize, const O: usize>(
+    fn sum_products<W: Weight, const P: usize, const O: usize>(
         x: &[[Group; P]],
-        w: &[[Group; O]],
+        w: &[[W; O]],
         _ahead: [&[Group]; 2],
     ) -> [[Self::Sum; P]; O] {
         let mut sums = [[Self::sum(); P]; O];
@@ -229,7 +229,7 @@ impl Lanes for Avx2 {
                     let (mut even, mut odd) = (Sums::zero(), Sums::zero());
                     for (x, w) in x.chunks(CARRY_EVERY).zip(w.chunks(CARRY_EVERY)) {
                         for (x, w) in x.iter().zip(w) {
-                            let w = cut(load4(&w[o].0, half));
+                            let w = cut(load4(&w[o].group().0, half));
                             even = even.accumulate(cut(load4(&x[k].0, half)), w);
                             odd = odd.accumulate(cut(load4(&x[k + 1].0, half)), w);
                         }

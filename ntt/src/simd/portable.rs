@@ -1,6 +1,6 @@
 //! The lanes in plain Rust.
 
-use super::{Group, LANES, Lanes, MASK52};
+use super::{Group, LANES, Lanes, MASK52, Weight};
 
 /// Eight words.
 #[derive(Clone, Copy)]
@@ -101,9 +101,9 @@ impl Lanes for Portable {
 
     /// Lane by lane and polynomial pair by pair: the sums of an inner loop then stay in registers.
     #[inline(always)]
-    fn sum_products<const P: usize, const O: usize>(
+    fn sum_products<W: Weight, const P: usize, const O: usize>(
         x: &[[Group; P]],
-        w: &[[Group; O]],
+        w: &[[W; O]],
         _ahead: [&[Group]; 2],
     ) -> [[Self::Sum; P]; O] {
         let mut sums = [[Self::sum(); P]; O];
@@ -112,7 +112,7 @@ impl Lanes for Portable {
                 for (lane, (even, odd)) in even.iter_mut().zip(odd).enumerate() {
                     let (mut first, mut second) = (0, 0);
                     for (x, w) in x.iter().zip(w) {
-                        let w = u128::from(w[o].0[lane]);
+                        let w = u128::from(w[o].group().0[lane]);
                         first += u128::from(x[2 * k].0[lane]) * w;
                         second += u128::from(x[2 * k + 1].0[lane]) * w;
                     }

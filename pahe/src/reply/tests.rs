@@ -25,8 +25,8 @@ fn product(seed: u8) -> Product {
     let upload = alice.encrypt(UploadFormat::FULL, &message);
     let mut weights = vec![0; params.degree()];
     (0..27).for_each(|k| weights[31 * k] = 7 * k as i64 - 90);
-    let mut product = upload.clone();
-    product.mul_assign(&Plaintext::from_coefficients(&params, &weights));
+    let mut product = Ciphertext::zero(&params);
+    product.multiply_add(&upload, &Plaintext::from_coefficients(&params, &weights));
     let key = Arc::new(PublicKey::generate(&alice.key, &mut alice.prg));
     let noise = Noise::fresh(UploadFormat::FULL).times(crate::WeightNorm::coefficients(127, 27));
     let format = ReplyFormat::new(&params, &RunBudget::standard(1 << 20), noise).unwrap();

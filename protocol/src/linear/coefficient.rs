@@ -15,6 +15,7 @@
 //!
 //! Windows form groups that share one transform of the weights; uploads of later groups travel while earlier ones
 //! are computed. Where all windows make one small group, weights are multiplied as they are transformed and not kept.
+//! Filters of one tap need no transform (`ntt::mac::flat`).
 //! Memory: one group of ciphertexts and one block of weights, whatever the number of windows.
 //! Security: Alice's uploads are RLWE encryptions; every reply is sanitised (`pahe::Sanitiser`) with a flooding width
 //! from public bounds and the whole run's number of values.
@@ -31,6 +32,7 @@ use crate::party::{Alice, Bob};
 use crate::report::STATISTICAL_BITS;
 use crate::strategy::Refusal;
 use channels::{Rx, Tx};
+use ntt::mac::flat::FlatTiles;
 use pahe::{
     Accumulators, CiphertextBlock, Decryptor, Encryptor, MOST_TILES, Noise, OnceSums, Params, Positions,
     ReplyFormat, ReplyJob, RunBudget, Sanitiser, Unsanitised, UploadFormat, UploadStream, WeightBlock,
@@ -65,6 +67,10 @@ pub(crate) struct CoefficientEngine {
     tiles: usize,
     /// Output polynomials per block of weights.
     block: usize,
+    /// Whether there are so few windows that weights are better forgotten than kept.
+    once: bool,
+    /// Terms of the filters, where they are so few that no filter needs a transform.
+    flat_terms: Option<usize>,
     /// Per window, where inputs go and outputs stand.
     inputs: Vec<Vec<Slot>>,
     outputs: Vec<Vec<Slot>>,
@@ -116,16 +122,18 @@ impl CoefficientEngine {
         let polynomial = 8 * params.words();
         let (inputs, outputs) = (layout.input_groups(), layout.output_groups());
         let windows = layout.windows();
+        let flat_terms = layout.filter_terms().filter(|&terms| FlatTiles::suits(params.degree(), terms));
+        let once = windows <= MOST_TILES && flat_terms.is_none();
         // Kernels take outputs two at a time.
         let fitting = |bytes: usize, each: usize| ((bytes / each).max(2) / 2 * 2).min(outputs);
         let block = |tiles: usize| {
-            let weights =
-                if windows <= MOST_TILES { outputs } else { fitting(WEIGHT_BLOCK, polynomial * inputs) };
+            let all = once || flat_terms.is_some();
+            let weights = if all { outputs } else { fitting(WEIGHT_BLOCK, polynomial * inputs) };
             weights.min(fitting(SUMS, 2 * polynomial * tiles))
         };
-        let (tiles, block) = if 2 * polynomial * inputs * windows <= ONE_GROUP || windows <= MOST_TILES {
+        let (tiles, block) = if 2 * polynomial * inputs * windows <= ONE_GROUP || once {
             (windows, block(windows))
-        } else if polynomial * inputs * outputs <= WEIGHTS {
+        } else if flat_terms.is_none() && polynomial * inputs * outputs <= WEIGHTS {
             (windows.div_ceil(windows.div_ceil(GROUP)), outputs)
         } else {
             let fits = (CIPHERTEXTS / (2 * polynomial * inputs)).max(1);
@@ -133,12 +141,8 @@ impl CoefficientEngine {
             (tiles, block(tiles))
         };
         let (slots_in, slots_out) = (layout.input_slots(), layout.output_slots());
-        Self { layout, keys, params, upload, reply, tiles, block, inputs: slots_in, outputs: slots_out }
-    }
-
-    /// Whether there are so few windows that weights are better forgotten than kept.
-    fn used_once(&self) -> bool {
-        self.layout.windows() <= MOST_TILES
+        let (inputs, outputs) = (slots_in, slots_out);
+        Self { layout, keys, params, upload, reply, tiles, block, once, flat_terms, inputs, outputs }
     }
 
     /// Groups of windows, in the order in which they travel.
@@ -258,7 +262,7 @@ impl Engine for CoefficientEngine {
     fn memory(&self) -> u64 {
         let polynomial = 8 * self.params.words();
         let inputs = self.layout.input_groups();
-        let kept = if self.used_once() { 0 } else { inputs * self.block };
+        let kept = if self.once || self.flat_terms.is_some() { 0 } else { inputs * self.block };
         // A ciphertext is a pair of polynomials, a sum a pair of double words.
         (polynomial * (2 * self.tiles * inputs + kept + 4 * self.tiles * self.block)) as u64
     }
@@ -297,7 +301,7 @@ impl Engine for CoefficientEngine {
             let mut header = [0; UploadStream::HEADER_BYTES];
             rx.recv_into(&mut header)?;
             let stream = UploadStream::from_header(&self.params, self.upload, header);
-            if self.used_once() {
+            if self.once {
                 product.once(&stream, buffers, tx, rx)
             } else {
                 product.kept(&stream, buffers, tx, rx)
@@ -363,11 +367,14 @@ impl Product<'_> {
         let polynomials = layout.input_groups();
         let (ciphertexts, filters, sums) = buffers.kept.get_or_insert_with(|| {
             let ciphertexts = CiphertextBlock::new(params, *tiles, polynomials);
-            let filters = WeightBlock::new(params, *tiles, polynomials, *block);
+            let filters = WeightBlock::new(params, 1, 1, 1);
             (ciphertexts, filters, Accumulators::new(params, *tiles, *block))
         });
         ciphertexts.reshape(params, *tiles, polynomials);
-        filters.reshape(params, *tiles, polynomials, *block);
+        match self.engine.flat_terms {
+            Some(terms) => filters.reshape_flat(params, *tiles, polynomials, *block, terms),
+            None => filters.reshape(params, *tiles, polynomials, *block),
+        }
         sums.reshape(params, *tiles, *block);
         let mut filled = false;
         for group in self.engine.groups() {

@@ -227,16 +227,27 @@ impl Layout {
         start..(start + self.unfold).min(self.stencil.output.channels)
     }
 
-    /// Adds the filter polynomial from an input group to an output group to the n zeros of `out`; every place that may
-    /// be nonzero is written, so that the time does not tell which weights are zero.
+    /// How many equally spaced coefficients can be nonzero in a filter of one tap, if they are equally spaced.
+    pub fn filter_terms(&self) -> Option<usize> {
+        match (self.span, self.fold * self.unfold) {
+            (0, 1) => Some(1),
+            (0, _) if self.length.is_power_of_two() => Some(self.degree / self.length),
+            _ => None,
+        }
+    }
+
+    /// Adds the filter polynomial from an input group to an output group to the zeros of `out`: n coefficients, or those
+    /// terms of it that [`Layout::filter_terms`] counts. Every place that may be nonzero is written, so that the time does
+    /// not tell which weights are zero.
     pub fn filter(&self, weights: &StencilWeights, output: usize, input: usize, out: &mut [i64]) {
         let inputs = input * self.fold..((input + 1) * self.fold).min(self.stencil.input.channels);
+        let apart = self.degree / out.len();
         for (o, channel) in self.outputs_of(output).enumerate() {
             for (c, from) in inputs.clone().enumerate() {
                 let base = (self.fold - 1 - c) * self.stride() + o * self.output_stride() + self.span;
                 for (&weight, tap) in weights.taps(channel, from).iter().zip(voxels(self.stencil.kernel)) {
                     let tap = std::array::from_fn(|axis| tap[axis] * self.stencil.step[axis]);
-                    out[base - self.flat(tap)] = i64::from(weight);
+                    out[(base - self.flat(tap)) / apart] = i64::from(weight);
                 }
             }
         }

@@ -399,6 +399,9 @@ pub(crate) mod tests {
             (conv(Window::dense([3, 3, 3], [1, 1, 1]), 2), shape(2, [5, 4, 3])),
             (conv(Window::dense([1, 1, 1], [0, 0, 0]), 4), shape(3, [1, 5, 6])),
             (conv(Window::dense([1, 3, 3], [0, 0, 0]), 1), shape(1, [1, 6, 5])),
+            // One tap in lines of a power of two, whose filters are flat: folded, and too long for one polynomial.
+            (conv(Window::dense(one, [0; 3]), 3), shape(5, [1, 16, 16])),
+            (conv(Window::dense(one, [0; 3]), 2), shape(3, [2, 64, 40])),
             (conv(window([1, 3, 2], one, [1, 2, 3], [0, 2, 0], [0, 1, 4]), 2), shape(2, [1, 8, 7])),
             (conv(window([1, 3, 3], [1, 2, 2], one, [0, 1, 1], [0, 1, 1]), 3), shape(2, [1, 9, 8])),
             (conv(window(one, [1, 2, 2], one, [0; 3], [0; 3]), 3), shape(2, [1, 7, 6])),

@@ -19,19 +19,23 @@
 //! Cost: offline 16 B and one ciphertext per n values up (two for products), one reply per n values down; online ⌈log2 p⌉
 //! bits per value each way (twice that for products) in one round.
 
-use super::slots::{SlotProducts, open, opening};
+use super::slots::SlotProducts;
 use crate::config::Operator;
-use crate::cost::Cost;
+use crate::cost::{Cost, Flow};
 use crate::error::ProtocolError;
 use crate::keys::KeySpec;
 use crate::party::{Alice, Bob};
 use crate::share::Share;
 use crate::strategy::{Needs, Prepared, Refusal, Site, Step, Strategy};
-use channels::Channel;
+use channels::{Channel, Rx, Tx};
+use meter::Primitive;
 use models::Op;
 use models::manifest::LayerWeights;
 use ntt::Modulus;
+use ot::packing;
 use prg::Prg;
+use rayon::prelude::*;
+use std::ops::Range;
 use zeroize::Zeroizing;
 
 /// Squares by pairs made with PAHE.
@@ -88,57 +92,148 @@ struct Pairs {
     factors: usize,
 }
 
-/// Value by value.
-fn each(m: Modulus, a: &[u64], b: &[u64], f: impl Fn(Modulus, u64, u64) -> u64) -> Vec<u64> {
-    a.iter().zip(b).map(|(&a, &b)| f(m, a, b)).collect()
-}
-
-fn add(m: Modulus, a: &[u64], b: &[u64]) -> Vec<u64> {
-    each(m, a, b, |m, a, b| m.add(a, b))
-}
-
-fn mul(m: Modulus, a: &[u64], b: &[u64]) -> Vec<u64> {
-    each(m, a, b, |m, a, b| m.mul(a, b))
-}
+/// Values that are opened at a time; several threads share them in pieces.
+const WINDOW: usize = 1 << 18;
+/// A piece: bits of any width fill whole bytes.
+const PIECE: usize = 1 << 13;
 
 impl Pairs {
+    fn modulus(&self) -> Modulus {
+        self.products.modulus
+    }
+
     /// A party's part of a, and of b for products.
     fn sample(&self, prg: &mut Prg) -> Prepared {
         let random = || {
-            let mut a = vec![0; self.products.len];
-            self.products.modulus.sample(prg, &mut a);
+            let (mut a, seed) = (vec![0; self.products.len], prg.seed());
+            let pieces = a.par_chunks_mut(PIECE).enumerate();
+            pieces.for_each(|(i, a)| self.modulus().sample(&mut Prg::with_nonce(&seed, i as u64), a));
             a
         };
         Prepared(std::iter::repeat_with(random).take(self.factors).collect())
     }
 
     /// Appends the party's share of c: its own product plus its share of the cross terms.
-    fn finish(&self, mut parts: Prepared, cross: &[u64]) -> Prepared {
-        let m = self.products.modulus;
-        let own = mul(m, &parts.0[0], &parts.0[self.factors - 1]);
-        parts.0.push(add(m, &own, cross));
+    fn finish(&self, mut parts: Prepared, mut cross: Vec<u64>) -> Prepared {
+        let (a, b) = (&parts.0[0], &parts.0[self.factors - 1]);
+        let pieces = cross.par_chunks_mut(PIECE).zip(a.par_chunks(PIECE)).zip(b.par_chunks(PIECE));
+        pieces.for_each(|((c, a), b)| self.modulus().multiply_add(c, a, b));
+        parts.0.push(cross);
         parts
     }
 
-    /// Opens d (and e), and yields them with this party's share of the result, but for d∘e.
+    /// Opens d (and e) and returns this party's share of the result: Bob, `adds_product`, adds d∘e to his.
     fn open(
         &self,
         channel: &mut Channel,
-        prepared: &Prepared,
+        mut prepared: Prepared,
         inputs: &[&Share],
-    ) -> Result<[Vec<u64>; 2], ProtocolError> {
-        let (m, len) = (self.products.modulus, self.products.len);
-        let ([.., c], true) = (&prepared.0[..], prepared.0.len() == self.factors + 1) else {
-            return Err(ProtocolError::Disagreement("pairs were not prepared".into()));
-        };
-        let hidden =
-            inputs.iter().zip(&prepared.0).flat_map(|(x, a)| each(m, &x.values, a, |m, x, a| m.sub(x, a)));
-        let opened = open(channel, m, &hidden.collect::<Vec<_>>())?;
-        let (d, e) = (&opened[..len], &opened[opened.len() - len..]);
-        let (a, b) = (&prepared.0[0], &prepared.0[self.factors - 1]);
-        let share = add(m, &add(m, c, &mul(m, d, b)), &mul(m, e, a));
-        Ok([mul(m, d, e), share])
+        adds_product: bool,
+    ) -> Result<Vec<u64>, ProtocolError> {
+        let share = prepared.0.pop().filter(|_| prepared.0.len() == self.factors);
+        let mut share = share.ok_or_else(|| ProtocolError::Disagreement("pairs were not prepared".into()))?;
+        let opening = Opening { m: self.modulus(), inputs, parts: &prepared.0, adds_product };
+        channel.stream(|tx, rx| {
+            std::thread::scope(|scope| {
+                let sending = scope.spawn(|| opening.send(tx));
+                let received = opening.receive(rx, &mut share);
+                match sending.join() {
+                    Ok(sent) => sent.and(received),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            })
+        })?;
+        Ok(share)
     }
+}
+
+/// What one party opens: of every window of values x − a, and then y − b for products.
+struct Opening<'a> {
+    m: Modulus,
+    inputs: &'a [&'a Share],
+    parts: &'a [Vec<u64>],
+    adds_product: bool,
+}
+
+impl Opening<'_> {
+    /// A party's share of what is opened of one factor.
+    fn hidden(&self, factor: usize, values: Range<usize>) -> Zeroizing<Vec<u64>> {
+        let mut hidden = Zeroizing::new(self.inputs[factor].values[values.clone()].to_vec());
+        self.m.sub_assign(&mut hidden, &self.parts[factor][values]);
+        hidden
+    }
+
+    fn windows(&self) -> impl Iterator<Item = Range<usize>> {
+        let len = self.parts[0].len();
+        (0..len).step_by(WINDOW).map(move |start| start..(start + WINDOW).min(len))
+    }
+
+    fn bytes(&self, values: usize) -> usize {
+        packing::packed_len(values, self.m.bits())
+    }
+
+    fn send(&self, tx: &mut Tx) -> Result<(), ProtocolError> {
+        let mut bytes = Vec::new();
+        for window in self.windows() {
+            bytes.resize(self.bytes(window.len()), 0);
+            for factor in 0..self.parts.len() {
+                bytes.par_chunks_mut(self.bytes(PIECE)).enumerate().for_each(|(i, bytes)| {
+                    let _metered = meter::scope(Primitive::Pairs);
+                    let values = piece(&window, i);
+                    packing::pack_into(&self.hidden(factor, values), self.m.bits(), bytes);
+                });
+                tx.send(&bytes)?;
+            }
+        }
+        Ok(tx.flush()?)
+    }
+
+    /// Adds to `share`, which begins as c.
+    fn receive(&self, rx: &mut Rx, share: &mut [u64]) -> Result<(), ProtocolError> {
+        for window in self.windows() {
+            let bytes = self.bytes(window.len());
+            let theirs: Vec<_> = self.parts.iter().map(|_| rx.recv(bytes)).collect::<Result<_, _>>()?;
+            share[window.clone()].par_chunks_mut(PIECE).enumerate().try_for_each(|(i, share)| {
+                let _metered = meter::scope(Primitive::Pairs);
+                let values = piece(&window, i);
+                let bytes = i * self.bytes(PIECE)..i * self.bytes(PIECE) + self.bytes(values.len());
+                let theirs: Vec<_> = theirs.iter().map(|theirs| &theirs[bytes.clone()]).collect();
+                self.combine(values, &theirs, share)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// share += d∘b + e∘(a + d), or without that d.
+    fn combine(
+        &self,
+        values: Range<usize>,
+        theirs: &[&[u8]],
+        share: &mut [u64],
+    ) -> Result<(), ProtocolError> {
+        let mut opened = Vec::with_capacity(theirs.len());
+        for (factor, bytes) in theirs.iter().enumerate() {
+            let mut other = vec![0; values.len()];
+            packing::unpack_residues(bytes, self.m, &mut other)?;
+            self.m.add_assign(&mut other, &self.hidden(factor, values.clone()));
+            opened.push(other);
+        }
+        let (d, e) = (&opened[0], &opened[opened.len() - 1]);
+        let (a, b) = (&self.parts[0][values.clone()], &self.parts[self.parts.len() - 1][values]);
+        let mut a = Zeroizing::new(a.to_vec());
+        if self.adds_product {
+            self.m.add_assign(&mut a, d);
+        }
+        self.m.multiply_add(share, d, b);
+        self.m.multiply_add(share, e, &a);
+        Ok(())
+    }
+}
+
+/// Piece i of a window.
+fn piece(window: &Range<usize>, i: usize) -> Range<usize> {
+    let start = window.start + i * PIECE;
+    start..(start + PIECE).min(window.end)
 }
 
 impl Step for Pairs {
@@ -147,8 +242,10 @@ impl Step for Pairs {
     }
 
     fn cost(&self) -> Cost {
-        let opened = self.factors * self.products.len;
-        Cost { offline: self.products.flow(), online: opening(self.products.modulus, opened) }
+        let len = self.products.len;
+        let bytes = (self.factors * packing::packed_len(len, self.modulus().bits())) as u64;
+        let online = Flow { alice_to_bob: bytes, bob_to_alice: bytes, rounds: 1 };
+        Cost { offline: self.products.flow(), online }
     }
 
     fn keys(&self) -> Option<KeySpec> {
@@ -161,18 +258,20 @@ impl Step for Pairs {
 
     fn prepare_alice(&self, alice: &mut Alice) -> Result<Prepared, ProtocolError> {
         let parts = self.sample(&mut alice.prg);
-        let cross = self.products.alice(alice, &parts.0)?;
-        Ok(self.finish(parts, &cross[0]))
+        let mut cross = self.products.alice(alice, &parts.0)?;
+        Ok(self.finish(parts, cross.swap_remove(0)))
     }
 
     fn prepare_bob(&self, bob: &mut Bob) -> Result<Prepared, ProtocolError> {
         let parts = self.sample(&mut bob.prg);
-        let m = self.products.modulus;
-        let cross = self.products.bob(bob, |j, _| {
-            let (a, other) = (&parts.0[0], &parts.0[self.factors - 1 - j]);
-            Zeroizing::new(if self.factors == 1 { add(m, a, a) } else { other.clone() })
+        let mut cross = self.products.bob(bob, |j, _, values, out| {
+            let other = &parts.0[self.factors - 1 - j][values];
+            out.copy_from_slice(other);
+            if self.factors == 1 {
+                self.modulus().add_assign(out, other);
+            }
         })?;
-        Ok(self.finish(parts, &cross[0]))
+        Ok(self.finish(parts, cross.swap_remove(0)))
     }
 
     fn alice(
@@ -181,8 +280,7 @@ impl Step for Pairs {
         prepared: Prepared,
         inputs: &[&Share],
     ) -> Result<Vec<u64>, ProtocolError> {
-        let [_, share] = self.open(&mut alice.channel, &prepared, inputs)?;
-        Ok(share)
+        self.open(&mut alice.channel, prepared, inputs, false)
     }
 
     fn bob(
@@ -192,8 +290,7 @@ impl Step for Pairs {
         _: Option<&LayerWeights>,
         inputs: &[&Share],
     ) -> Result<Vec<u64>, ProtocolError> {
-        let [opened, share] = self.open(&mut bob.channel, &prepared, inputs)?;
-        Ok(add(self.products.modulus, &share, &opened))
+        self.open(&mut bob.channel, prepared, inputs, true)
     }
 }
 

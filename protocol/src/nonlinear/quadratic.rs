@@ -166,8 +166,11 @@ impl Step for Quadratics {
                 self.sum_halves(&cross.bob(bob, &own)?)
             }
             Products::Slots(products) => {
-                let factor = |j, _| if j == 0 { all(&alpha) } else { all(&linear) };
-                std::mem::take(&mut products.bob(bob, factor)?[0])
+                let shares = products.bob(bob, |j, _, values, out| {
+                    let factors = values.map(|i| if j == 0 { alpha(i) } else { linear(i) });
+                    out.iter_mut().zip(factors).for_each(|(out, factor)| *out = factor);
+                });
+                std::mem::take(&mut shares?[0])
             }
         };
         let rest = |i: usize| {

@@ -12,7 +12,7 @@
 //!
 //! Security: semi-honest; replies are sanitised. Constant time.
 //! Cost: 16 B and i ciphertexts per n values up, one reply per output and n values down, in one round. Uploads and replies
-//! stream.
+//! stream, a few blocks of n values at a time.
 
 use crate::cost::Flow;
 use crate::error::ProtocolError;
@@ -20,15 +20,19 @@ use crate::keys::KeySpec;
 use crate::linear::coefficient::formats;
 use crate::party::{Alice, Bob};
 use crate::strategy::{Refusal, Site};
-use channels::Channel;
+use meter::Primitive;
 use ntt::{Modulus, Slots};
-use ot::packing;
 use pahe::{
-    Accumulators, CiphertextBlock, Decryptor, Encryptor, Params, Positions, ReplyFormat, ReplyJob, Sanitiser,
-    UploadFormat, UploadStream, WeightBlock, WeightNorm,
+    Ciphertext, Decryptor, Encryptor, Params, Plaintext, Positions, ReplyFormat, ReplyJob, Sanitiser,
+    UploadError, UploadFormat, UploadStream, WeightNorm,
 };
+use rayon::prelude::*;
+use std::ops::Range;
 use std::sync::Arc;
 use zeroize::Zeroizing;
+
+/// Blocks of n values that are worked on together.
+const BATCH: usize = 8;
 
 /// A vector of residues per input or output, wiped when dropped.
 pub(crate) type Vectors = Zeroizing<Vec<Vec<u64>>>;
@@ -77,26 +81,32 @@ impl SlotProducts {
         self.params.slots().expect("the plan refuses parameters without slots")
     }
 
-    /// The values of one ciphertext; the last one may be short.
-    fn block<'v>(&self, values: &'v [u64], index: usize) -> &'v [u64] {
+    /// The blocks that are worked on and travel together, in order.
+    fn batches(&self) -> impl Iterator<Item = Range<usize>> {
+        let blocks = self.blocks();
+        (0..blocks).step_by(BATCH).map(move |start| start..(start + BATCH).min(blocks))
+    }
+
+    /// The values of a block; the last one may be short.
+    fn values_of(&self, block: usize) -> Range<usize> {
         let n = self.params.degree();
-        &values[index * n..self.len.min((index + 1) * n)]
+        block * n..self.len.min((block + 1) * n)
     }
 
-    /// Slots from the replies of one block, appended to the outputs up to their length.
-    fn decode(&self, replies: &mut [u64], out: &mut [Vec<u64>]) {
-        let mut slots = Zeroizing::new(vec![0; self.params.degree()]);
-        for (polynomial, out) in replies.chunks_exact_mut(self.params.degree()).zip(out) {
-            self.slots().decode_into(polynomial, &mut slots);
-            out.extend(&slots[..slots.len().min(self.len - out.len())]);
-        }
-    }
-
-    /// Encodes the values of one block into the zeros of `out`.
-    fn encode(&self, values: &[u64], out: &mut [u64]) {
-        let mut slots = Zeroizing::new(vec![0; self.params.degree()]);
-        slots[..values.len()].copy_from_slice(values);
-        self.slots().encode_into(&slots, out);
+    /// Slots from the replies of a batch, put in place.
+    fn decode(&self, batch: Range<usize>, replies: &mut [u64], out: &mut [Vec<u64>]) {
+        let n = self.params.degree();
+        let values = self.values_of(batch.start).start..self.values_of(batch.end - 1).end;
+        let mut blocks: Vec<_> = out.iter_mut().map(|out| out[values.clone()].chunks_mut(n)).collect();
+        let places: Vec<_> =
+            batch.flat_map(|_| blocks.iter_mut().filter_map(Iterator::next).collect::<Vec<_>>()).collect();
+        replies.par_chunks_exact_mut(n).zip(places).for_each_init(
+            || (Zeroizing::new(vec![0; n]), meter::scope(Primitive::Pairs)),
+            |(slots, _), (polynomial, out)| {
+                self.slots().decode_into(polynomial, slots);
+                out.copy_from_slice(&slots[..out.len()]);
+            },
+        );
     }
 
     /// Every parameter in words.
@@ -131,27 +141,37 @@ impl SlotProducts {
         let key = alice.key(&self.keys)?;
         let mut encryptor = Encryptor::new(&key, self.upload, &mut alice.prg);
         let decryptor = Decryptor::new(&key, self.reply);
-        let mut out = Zeroizing::new(vec![Vec::with_capacity(self.len); self.outputs]);
+        let encode = |block: usize, a: &[u64], out: &mut [u64]| {
+            let mut slots = Zeroizing::new(vec![0; out.len()]);
+            let values = &a[self.values_of(block)];
+            slots[..values.len()].copy_from_slice(values);
+            self.slots().encode_into(&slots, out);
+        };
+        let mut out = Zeroizing::new(vec![vec![0; self.len]; self.outputs]);
         alice.channel.stream(|tx, rx| {
             std::thread::scope(|scope| {
                 let uploads = scope.spawn(|| {
                     tx.send(&encryptor.stream().header())?;
                     let mut bytes = Vec::new();
-                    for index in 0..self.blocks() {
+                    for batch in self.batches() {
                         bytes.clear();
-                        let fill = |i: usize, out: &mut [u64]| self.encode(self.block(&a[i], index), out);
-                        encryptor.encrypt(self.inputs, fill, &mut bytes);
+                        let fill = |k: usize, out: &mut [u64]| {
+                            encode(batch.start + k / self.inputs, &a[k % self.inputs], out);
+                        };
+                        encryptor.encrypt(batch.len() * self.inputs, fill, &mut bytes);
                         tx.send(&bytes)?;
+                        tx.flush()?;
                     }
-                    Ok::<_, ProtocolError>(tx.flush()?)
+                    Ok::<_, ProtocolError>(())
                 });
-                let positions = vec![Positions::All; self.outputs];
-                let received = (0..self.blocks()).try_for_each(|_| {
+                let mut polynomials = Zeroizing::new(Vec::new());
+                let received = self.batches().try_for_each(|batch| {
+                    let replies = batch.len() * self.outputs;
                     let reply = self.reply.reply_bytes(&self.params, self.params.degree());
-                    let bytes = rx.recv(self.outputs * reply)?;
-                    let mut polynomials = Zeroizing::new(Vec::new());
-                    decryptor.decrypt(&bytes, &positions, &mut polynomials)?;
-                    self.decode(&mut polynomials, &mut out);
+                    let bytes = rx.recv(replies * reply)?;
+                    polynomials.clear();
+                    decryptor.decrypt(&bytes, &vec![Positions::All; replies], &mut polynomials)?;
+                    self.decode(batch, &mut polynomials, &mut out);
                     Ok::<_, ProtocolError>(())
                 });
                 match uploads.join() {
@@ -163,44 +183,41 @@ impl SlotProducts {
         Ok(out)
     }
 
-    /// Bob's shares, one vector per output; `b(j, k)` is what Alice's vector j is multiplied with for output k.
+    /// Bob's shares, one vector per output; `b(j, k, values, out)` tells what these values of Alice's vector j are
+    /// multiplied with for output k.
     pub(crate) fn bob(
         &self,
         bob: &mut Bob,
-        b: impl Fn(usize, usize) -> Zeroizing<Vec<u64>>,
+        b: impl Fn(usize, usize, Range<usize>, &mut [u64]) + Sync,
     ) -> Result<Vectors, ProtocolError> {
         let key = bob.key(&self.keys)?;
-        let factors: Vec<Vec<_>> =
-            (0..self.inputs).map(|j| (0..self.outputs).map(|k| b(j, k)).collect()).collect();
         let mut sanitiser = Sanitiser::new(&key, self.reply, &mut bob.prg);
-        let mut ciphertexts = CiphertextBlock::new(&self.params, 1, self.inputs);
-        let mut weights = WeightBlock::new(&self.params, 1, self.inputs, self.outputs);
-        let mut sums = Accumulators::new(&self.params, 1, self.outputs);
-        let mut out = Zeroizing::new(vec![Vec::with_capacity(self.len); self.outputs]);
-        let places: Vec<_> = (0..self.inputs).map(|i| (0, i)).collect();
+        let mut blocks: Vec<_> = (0..BATCH.min(self.blocks())).map(|_| Block::new(self)).collect();
+        let mut out = Zeroizing::new(vec![vec![0; self.len]; self.outputs]);
+        let (mut bytes, mut shares) = (Vec::new(), Zeroizing::new(Vec::new()));
         bob.channel.stream(|tx, rx| {
             let mut header = [0; UploadStream::HEADER_BYTES];
             rx.recv_into(&mut header)?;
             let stream = UploadStream::from_header(&self.params, self.upload, header);
-            for index in 0..self.blocks() {
-                let bytes = rx.recv(self.inputs * stream.ciphertext_bytes())?;
-                ciphertexts.ingest(&stream, (index * self.inputs) as u64, &bytes, &places, None)?;
-                weights.fill(|i, o, out| {
-                    if o < self.outputs {
-                        let mut polynomial = Zeroizing::new(vec![0; out.len()]);
-                        self.encode(self.block(&factors[i][o], index), &mut polynomial);
-                        out.iter_mut().zip(&*polynomial).for_each(|(out, &x)| *out = self.modulus.lift(x));
-                    }
-                });
-                sums.clear();
-                sums.multiply_accumulate(&ciphertexts, &weights);
-                let job = |o| ReplyJob { source: sums.sum(0, o), positions: Positions::All };
-                let jobs: Vec<_> = (0..self.outputs).map(job).collect();
-                let (mut bytes, mut shares) = (Vec::new(), Zeroizing::new(Vec::new()));
+            for batch in self.batches() {
+                let upload = self.inputs * stream.ciphertext_bytes();
+                let uploads = rx.recv(batch.len() * upload)?;
+                let blocks = &mut blocks[..batch.len()];
+                blocks.par_iter_mut().zip(batch.clone()).zip(uploads.par_chunks_exact(upload)).try_for_each(
+                    |((block, index), bytes)| {
+                        let factor = |j, k, out: &mut [u64]| b(j, k, self.values_of(index), out);
+                        block.multiply(self, &stream, index, bytes, factor)
+                    },
+                )?;
+                let sums = blocks.iter().flat_map(|block| &block.sums);
+                let jobs = sums.map(|sum| ReplyJob { source: sum.into(), positions: Positions::All });
+                let jobs: Vec<_> = jobs.collect();
+                bytes.clear();
+                shares.clear();
                 sanitiser.reply(&jobs, &mut bytes, &mut shares);
                 tx.send(&bytes)?;
                 tx.flush()?;
-                self.decode(&mut shares, &mut out);
+                self.decode(batch, &mut shares, &mut out);
             }
             Ok::<_, ProtocolError>(())
         })?;
@@ -208,17 +225,54 @@ impl SlotProducts {
     }
 }
 
-/// Opens values of which each party knows a share: one exchange.
-pub(crate) fn open(channel: &mut Channel, m: Modulus, own: &[u64]) -> Result<Vec<u64>, ProtocolError> {
-    let mut bytes = vec![0; packing::packed_len(own.len(), m.bits())];
-    channel.exchange(&packing::pack(own, m.bits()), &mut bytes)?;
-    let mut theirs = vec![0; own.len()];
-    packing::unpack_residues(&bytes, m, &mut theirs)?;
-    Ok(own.iter().zip(&theirs).map(|(&own, &theirs)| m.add(own, theirs)).collect())
+/// What Bob works with at one block of values.
+struct Block {
+    upload: Ciphertext,
+    factor: Plaintext,
+    sums: Vec<Ciphertext>,
+    values: Zeroizing<Vec<u64>>,
+    polynomial: Zeroizing<Vec<u64>>,
 }
 
-/// What [`open`] costs.
-pub(crate) fn opening(m: Modulus, len: usize) -> Flow {
-    let bytes = packing::packed_len(len, m.bits()) as u64;
-    Flow { alice_to_bob: bytes, bob_to_alice: bytes, rounds: 1 }
+impl Block {
+    fn new(products: &SlotProducts) -> Self {
+        let params = &products.params;
+        let [values, polynomial] = [(); 2].map(|()| Zeroizing::new(vec![0; params.degree()]));
+        let sums = (0..products.outputs).map(|_| Ciphertext::zero(params)).collect();
+        Self { upload: Ciphertext::zero(params), factor: Plaintext::zero(params), sums, values, polynomial }
+    }
+
+    /// The sums of one block: Alice's ciphertexts times Bob's factors.
+    fn multiply(
+        &mut self,
+        products: &SlotProducts,
+        stream: &UploadStream,
+        index: usize,
+        bytes: &[u8],
+        factor: impl Fn(usize, usize, &mut [u64]),
+    ) -> Result<(), UploadError> {
+        let used = products.values_of(index).len();
+        self.sums.iter_mut().for_each(Ciphertext::clear);
+        for (j, bytes) in bytes.chunks_exact(stream.ciphertext_bytes()).enumerate() {
+            let number = (index * products.inputs + j) as u64;
+            {
+                let _metered = meter::scope(Primitive::Transform);
+                self.upload.refill(stream, number, bytes, None)?;
+            }
+            for (k, sum) in self.sums.iter_mut().enumerate() {
+                {
+                    let _metered = meter::scope(Primitive::Pairs);
+                    self.values[used..].fill(0);
+                    factor(j, k, &mut self.values[..used]);
+                }
+                {
+                    let _metered = meter::scope(Primitive::Transform);
+                    self.factor.set_slots(&products.params, &self.values, &mut self.polynomial);
+                }
+                let _metered = meter::scope(Primitive::Hadamard);
+                sum.multiply_add(&self.upload, &self.factor);
+            }
+        }
+        Ok(())
+    }
 }
