@@ -119,7 +119,10 @@ pub trait Lanes: Copy {
                     }
                 }
             }
-            sums = sums.map(|sums| sums.map(Self::carry));
+            // No `map`: it is not always inlined, and then compiled without the vector instructions.
+            for sum in sums.as_flattened_mut() {
+                *sum = Self::carry(*sum);
+            }
         }
         sums
     }

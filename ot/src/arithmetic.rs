@@ -16,11 +16,10 @@
 //! at most 40 bits each is within 2^-88 of uniform, 2^-40 for 2^48 of them in a run.
 //! Cost: the source's bytes, then [`reply_bytes`] = ⌈n·⌈log2 m⌉/8⌉ from sender to receiver; one round, after
 //! `reserve`.
-//! Memory: 8 bytes per OT for each party, besides the arguments: call it with as many as one message should
-//! hold.
+//! Memory: 8 bytes per OT for the receiver, besides the arguments. Both directions stream.
 //! Constant time, except for the refusal of a malformed reply.
 
-use crate::packing::{pack, packed_len};
+use crate::packing::{pack_into, packed_len};
 use crate::rot::CHUNK;
 use crate::{CotReceive, CotSend, OtError, Ring, RotReceiver, RotSender, bits};
 use channels::Channel;
@@ -42,48 +41,83 @@ pub fn send<S: CotSend>(
 ) -> Result<(), OtError> {
     assert_eq!(correlations.len(), out.len(), "one share per correlation");
     let _metered = meter::scope(Primitive::Transfer);
-    let mut replies = vec![0; out.len()];
+    let mut replies = vec![0; CHUNK.min(out.len())];
     let mut blocks = [(); 2].map(|()| Zeroizing::new(vec![0; CHUNK.min(out.len())]));
-    channel.stream(|_, rx| {
-        let chunks = out.chunks_mut(CHUNK).zip(replies.chunks_mut(CHUNK)).zip(correlations.chunks(CHUNK));
-        for ((out, replies), correlations) in chunks {
+    let mut bytes = Vec::new();
+    channel.stream(|tx, rx| {
+        for (out, correlations) in out.chunks_mut(CHUNK).zip(correlations.chunks(CHUNK)) {
+            tx.send(&bytes)?;
             let [zeros, ones] = blocks.each_mut().map(|blocks| &mut blocks[..out.len()]);
             ots.chosen(rx, zeros, ones)?;
-            for (i, (r, u)) in out.iter_mut().zip(replies).enumerate() {
+            let replies = &mut replies[..out.len()];
+            for (i, (r, u)) in out.iter_mut().zip(&mut *replies).enumerate() {
                 *r = ring.reduce_uniform(zeros[i]);
                 *u = ring.sub(ring.add(*r, correlations[i]), ring.reduce_uniform(ones[i]));
             }
+            bytes.resize(reply_bytes(replies.len(), ring), 0);
+            pack_into(replies, ring.bits(), &mut bytes);
         }
         Ok::<_, OtError>(())
     })?;
-    channel.send(&pack(&replies, ring.bits()))?;
+    // The last ones leave after the stream: what the peer answers to them is another round.
+    channel.send(&bytes)?;
     Ok(channel.flush()?)
 }
 
 /// The receiver's side, with one packed choice bit per element of `out`.
-pub fn receive<R: CotReceive>(
+pub fn receive<R: CotReceive + Send>(
     ots: &mut RotReceiver<R>,
     channel: &mut Channel,
     ring: Ring,
     choices: &[u64],
     out: &mut [u64],
 ) -> Result<(), OtError> {
-    let _metered = meter::scope(Primitive::Transfer);
-    let mut blocks = Zeroizing::new(vec![0; CHUNK.min(out.len())]);
-    channel.stream(|tx, _| {
-        for (out, choices) in out.chunks_mut(CHUNK).zip(choices.chunks(CHUNK / 64)) {
-            let blocks = &mut blocks[..out.len()];
-            ots.chosen(tx, choices, blocks)?;
-            out.iter_mut().zip(blocks).for_each(|(h, block)| *h = ring.reduce_uniform(*block));
-        }
-        Ok::<_, OtError>(())
-    })?;
     let mut replies = vec![0; out.len()];
-    ring.unpack(&channel.recv(reply_bytes(out.len(), ring))?, &mut replies)?;
+    channel.stream(|tx, rx| {
+        let choose = |masks: &mut [u64]| {
+            let _metered = meter::scope(Primitive::Transfer);
+            let mut blocks = Zeroizing::new(vec![0; CHUNK.min(masks.len())]);
+            for (masks, choices) in masks.chunks_mut(CHUNK).zip(choices.chunks(CHUNK / 64)) {
+                let blocks = &mut blocks[..masks.len()];
+                ots.chosen(tx, choices, blocks)?;
+                masks.iter_mut().zip(blocks).for_each(|(mask, block)| *mask = ring.reduce_uniform(*block));
+            }
+            Ok::<_, OtError>(tx.flush()?)
+        };
+        let take = |replies: &mut [u64]| {
+            let _metered = meter::scope(Primitive::Transfer);
+            replies
+                .chunks_mut(CHUNK)
+                .try_for_each(|replies| ring.unpack(&rx.recv(reply_bytes(replies.len(), ring))?, replies))
+        };
+        both(choose, take, out, &mut replies)
+    })?;
+    let _metered = meter::scope(Primitive::Transfer);
     for (i, (share, u)) in out.iter_mut().zip(replies).enumerate() {
         *share = ring.add(*share, u & u64::from(bits::get(choices, i)).wrapping_neg());
     }
     Ok(())
+}
+
+/// Chooses and takes replies: at the same time where they are many, since replies come while later choices leave.
+fn both(
+    choose: impl FnOnce(&mut [u64]) -> Result<(), OtError> + Send,
+    take: impl FnOnce(&mut [u64]) -> Result<(), OtError>,
+    masks: &mut [u64],
+    replies: &mut [u64],
+) -> Result<(), OtError> {
+    if masks.len() <= CHUNK {
+        choose(masks)?;
+        return take(replies);
+    }
+    std::thread::scope(|scope| {
+        let choosing = scope.spawn(|| choose(masks));
+        let taken = take(replies);
+        match choosing.join() {
+            Ok(chosen) => chosen.and(taken),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Shapes: [`CiphertextBlock`] is tiles × inputs, [`WeightBlock`] inputs × outputs, [`Accumulators`] tiles × outputs.
 //! All buffers are allocated once and reused (`reshape`; fresh memory costs as much as filling it); memory is
 //! (2·tiles·inputs + inputs·outputs + 2·tiles·outputs) · limbs · n · 8 bytes, so the caller bounds it by his blocks:
-//! further inputs are added onto the same accumulators, further outputs or tiles reuse the same blocks.
+//! further outputs or tiles reuse the same blocks.
 //! Work runs on the threads of the current rayon pool. Constant time: yes; zero weights are not skipped.
 
 use crate::ciphertext::Ciphertext;
@@ -209,13 +209,12 @@ impl Accumulators {
         Self { params: Arc::clone(params), sums }
     }
 
-    /// Another shape or parameter set in the same memory, zero.
+    /// Another shape or parameter set in the same memory; the sums are unspecified until they are computed.
     ///
     /// # Panics
     /// As [`Accumulators::new`].
     pub fn reshape(&mut self, params: &Arc<Params>, tiles: usize, outputs: usize) {
         self.sums.reshape(params.limbs().len(), params.degree(), tiles, outputs);
-        self.sums.clear();
         self.params = Arc::clone(params);
     }
 
@@ -224,12 +223,7 @@ impl Accumulators {
         self.sums.shape()
     }
 
-    /// Back to zero, keeping the memory.
-    pub fn clear(&mut self) {
-        self.sums.clear();
-    }
-
-    /// self\[tile\]\[output\] += Σ_i ciphertexts\[tile\]\[i\] · weights\[i\]\[output\].
+    /// self\[tile\]\[output\] = Σ_i ciphertexts\[tile\]\[i\] · weights\[i\]\[output\].
     ///
     /// # Panics
     /// If the shapes or parameter sets do not fit together.

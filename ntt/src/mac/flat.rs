@@ -95,7 +95,7 @@ fn reversed(index: usize, count: usize) -> u64 {
     if count == 1 { 0 } else { (index.reverse_bits() >> (usize::BITS - count.trailing_zeros())) as u64 }
 }
 
-/// sums += pairs · weights, as [`super::multiply_accumulate`].
+/// sums = pairs · weights, as [`super::multiply_accumulate`].
 ///
 /// # Panics
 /// If the shapes do not fit together.

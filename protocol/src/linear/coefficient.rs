@@ -42,19 +42,19 @@ use std::ops::Range;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-/// Bytes of transformed ciphertexts up to which all windows form one group: each weight is then transformed once, and a
+/// Bytes of transformed ciphertexts up to which all windows may form one group: each weight is then transformed once, and a
 /// small block of weights is enough.
 const ONE_GROUP: usize = 512 << 20;
 /// Bytes of weights in a block that serves one group only.
 const WEIGHT_BLOCK: usize = 32 << 20;
-/// Bytes of transformed weights that are kept for all groups otherwise,
+/// Bytes of transformed weights that may be kept for all groups otherwise,
 const WEIGHTS: usize = 768 << 20;
 /// with this many windows in a group;
 const GROUP: usize = 8;
 /// and bytes of ciphertexts in a group where even the weights are too many.
 const CIPHERTEXTS: usize = 1 << 30;
 /// Bytes of the sums of a block of output polynomials, which become its replies.
-const SUMS: usize = 128 << 20;
+const SUMS: usize = 32 << 20;
 
 /// One stencil, packed, with ciphertext parameters fixed.
 pub(crate) struct CoefficientEngine {
@@ -126,18 +126,25 @@ impl CoefficientEngine {
         let once = windows <= MOST_TILES && flat_terms.is_none();
         // Kernels take outputs two at a time.
         let fitting = |bytes: usize, each: usize| ((bytes / each).max(2) / 2 * 2).min(outputs);
+        let weightless = once || flat_terms.is_some();
         let block = |tiles: usize| {
-            let all = once || flat_terms.is_some();
-            let weights = if all { outputs } else { fitting(WEIGHT_BLOCK, polynomial * inputs) };
+            let weights = if weightless { outputs } else { fitting(WEIGHT_BLOCK, polynomial * inputs) };
             weights.min(fitting(SUMS, 2 * polynomial * tiles))
         };
-        let (tiles, block) = if 2 * polynomial * inputs * windows <= ONE_GROUP || once {
+        let ciphertexts = |tiles: usize| 2 * polynomial * inputs * tiles;
+        let even = |tiles: usize| windows.div_ceil(windows.div_ceil(tiles));
+        let (all_weights, group) = (polynomial * inputs * outputs, even(GROUP));
+        let keeps = !once && all_weights <= WEIGHTS;
+        let one = once || ciphertexts(windows) <= ONE_GROUP;
+        // Fresh memory is dear, so the smaller of the two that transform each weight once.
+        let (tiles, block) = if flat_terms.is_some() {
+            (group, block(group))
+        } else if keeps && (!one || ciphertexts(windows) > ciphertexts(group) + all_weights) {
+            (group, outputs)
+        } else if one {
             (windows, block(windows))
-        } else if flat_terms.is_none() && polynomial * inputs * outputs <= WEIGHTS {
-            (windows.div_ceil(windows.div_ceil(GROUP)), outputs)
         } else {
-            let fits = (CIPHERTEXTS / (2 * polynomial * inputs)).max(1);
-            let tiles = windows.div_ceil(windows.div_ceil(fits));
+            let tiles = even((CIPHERTEXTS / ciphertexts(1)).max(1));
             (tiles, block(tiles))
         };
         let (slots_in, slots_out) = (layout.input_slots(), layout.output_slots());
@@ -393,7 +400,6 @@ impl Product<'_> {
                     });
                     filled = self.engine.block == layout.output_groups();
                 }
-                sums.clear();
                 sums.multiply_accumulate(ciphertexts, filters);
                 let source = |window, output| sums.sum(window - group.start, output - block.start);
                 self.reply(&group, &block, &source, tx)?;

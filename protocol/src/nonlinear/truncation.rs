@@ -36,7 +36,11 @@ use models::Op;
 use models::manifest::LayerWeights;
 use ntt::Modulus;
 use ot::{Ring, arithmetic};
+use rayon::prelude::*;
 use zeroize::Zeroizing;
+
+/// Values that a thread works on at a time.
+const PIECE: usize = 1 << 13;
 
 /// Truncation by OT.
 pub struct OtTruncation;
@@ -83,8 +87,8 @@ fn offset(from: Modulus, shift: u32) -> u64 {
 }
 
 /// What Bob adds to his share first.
-fn lifted(from: Modulus, shift: u32, share: u64) -> u64 {
-    from.add(share, (offset(from, shift) + (1 << shift) - 1) % from.value())
+fn lift(from: Modulus, shift: u32) -> u64 {
+    (offset(from, shift) + (1 << shift) - 1) % from.value()
 }
 
 /// [share > m/2], for 2^k [share ≥ m/2]: the top bit.
@@ -97,7 +101,7 @@ fn upper(from: Modulus, share: u64) -> bool {
 
 /// The result that Alice's share `a` and Bob's share `b` imply, as a signed integer.
 fn with_carry(from: Modulus, shift: u32, a: u64, b: u64) -> i64 {
-    let b = lifted(from, shift, b);
+    let b = from.add(b, lift(from, shift));
     let wraps = i64::from(upper(from, a) || upper(from, b));
     let floors = (a >> shift) as i64 + (b >> shift) as i64;
     floors - wraps * (from.value() >> shift) as i64 - (offset(from, shift) >> shift) as i64
@@ -121,8 +125,14 @@ impl Truncation {
         (self.from.value() >> self.shift) / factor % self.to.value()
     }
 
-    fn reduce(&self, x: u64) -> u64 {
-        x % self.to.value()
+    /// ⌊share/2^s⌋ mod m', for a reduced share.
+    fn floor(&self, share: u64) -> u64 {
+        let floor = share >> self.shift;
+        match self.to {
+            Modulus::Pow2 { bits } => floor & ((1 << bits) - 1),
+            Modulus::Prime { p } if (self.from.value() - 1) >> self.shift < p => floor,
+            Modulus::Prime { p } => floor % p,
+        }
     }
 }
 
@@ -153,16 +163,25 @@ impl Step for Truncation {
 
     fn alice(&self, alice: &mut Alice, _: Prepared, inputs: &[&Share]) -> Result<Vec<u64>, ProtocolError> {
         let shares = &inputs[0].values;
-        let floors = shares.iter().map(|&a| self.reduce(a >> self.shift));
-        let Some((ring, factor)) = self.ring() else { return Ok(floors.collect()) };
-        let mut choices = Zeroizing::new(vec![0u64; ot::bits::words(self.len)]);
-        for (i, &a) in shares.iter().enumerate() {
-            choices[i / 64] |= u64::from(upper(self.from, a)) << (i % 64);
-        }
-        let mut t = Zeroizing::new(vec![0; self.len]);
-        let ots = alice.ot()?;
-        arithmetic::receive(ots.0, ots.1, ring, &choices, &mut t)?;
-        Ok(floors.zip(&*t).map(|(floor, &t)| self.to.sub(floor, self.reduce(t * factor))).collect())
+        let mut t = vec![0; self.len];
+        let factor = match self.ring() {
+            None => 0,
+            Some((ring, factor)) => {
+                let mut choices = Zeroizing::new(vec![0u64; ot::bits::words(self.len)]);
+                choices.par_iter_mut().zip(shares.par_chunks(64)).for_each(|(word, shares)| {
+                    let bits = shares.iter().rev().map(|&a| u64::from(upper(self.from, a)));
+                    *word = bits.fold(0, |word, bit| word << 1 | bit);
+                });
+                let ots = alice.ot()?;
+                arithmetic::receive(ots.0, ots.1, ring, &choices, &mut t)?;
+                factor
+            }
+        };
+        let pieces = t.par_chunks_mut(PIECE).zip(shares.par_chunks(PIECE));
+        pieces.for_each(|(t, shares)| {
+            t.iter_mut().zip(shares).for_each(|(t, &a)| *t = self.to.sub(self.floor(a), *t * factor));
+        });
+        Ok(t)
     }
 
     fn bob(
@@ -172,20 +191,34 @@ impl Step for Truncation {
         _: Option<&LayerWeights>,
         inputs: &[&Share],
     ) -> Result<Vec<u64>, ProtocolError> {
-        let lifted = inputs[0].values.iter().map(|&b| lifted(self.from, self.shift, b));
-        let shares = Zeroizing::new(lifted.collect::<Vec<_>>());
-        let offset = self.reduce(offset(self.from, self.shift) >> self.shift);
-        let floors = shares.iter().map(|&b| self.to.sub(self.reduce(b >> self.shift), offset));
-        let Some((ring, factor)) = self.ring() else { return Ok(floors.collect()) };
-        let weight = self.correlation(factor);
-        let correlations = shares.iter().map(|&b| weight * u64::from(!upper(self.from, b)));
-        let correlations = Zeroizing::new(correlations.collect::<Vec<_>>());
-        let mut r = Zeroizing::new(vec![0; self.len]);
-        let ots = bob.ot()?;
-        arithmetic::send(ots.0, ots.1, ring, &correlations, &mut r)?;
-        let wrapped = |b: u64| self.reduce(weight * u64::from(upper(self.from, b)) * factor);
-        let own = floors.zip(&*shares).map(|(floor, &b)| self.to.sub(floor, wrapped(b)));
-        Ok(own.zip(&*r).map(|(own, &r)| self.to.add(own, self.reduce(r * factor))).collect())
+        let (shares, lift) = (&inputs[0].values, lift(self.from, self.shift));
+        let mut r = vec![0; self.len];
+        let (factor, weight) = match self.ring() {
+            None => (0, 0),
+            Some((ring, factor)) => {
+                let weight = self.correlation(factor);
+                let mut correlations = Zeroizing::new(vec![0; self.len]);
+                let pieces = correlations.par_chunks_mut(PIECE).zip(shares.par_chunks(PIECE));
+                pieces.for_each(|(d, shares)| {
+                    let correlation = |b: u64| weight * u64::from(!upper(self.from, self.from.add(b, lift)));
+                    d.iter_mut().zip(shares).for_each(|(d, &b)| *d = correlation(b));
+                });
+                let ots = bob.ot()?;
+                arithmetic::send(ots.0, ots.1, ring, &correlations, &mut r)?;
+                (factor, weight * factor % self.to.value())
+            }
+        };
+        let offset = (offset(self.from, self.shift) >> self.shift) % self.to.value();
+        let pieces = r.par_chunks_mut(PIECE).zip(shares.par_chunks(PIECE));
+        pieces.for_each(|(r, shares)| {
+            for (r, &b) in r.iter_mut().zip(shares) {
+                let b = self.from.add(b, lift);
+                let wrapped = weight & u64::from(upper(self.from, b)).wrapping_neg();
+                let own = self.to.sub(self.to.sub(self.floor(b), offset), wrapped);
+                *r = self.to.add(own, *r * factor);
+            }
+        });
+        Ok(r)
     }
 }
 
