@@ -34,6 +34,20 @@ impl Modulus {
         each::<MultiplyAdd>(Isa::detect(), self, sum, a, b);
     }
 
+    /// out = Σ_t weights\[t\] · rows\[t\], for reduced rows.
+    ///
+    /// # Panics
+    /// If a length differs, or the sum of all |weights| · m may pass 2^62.
+    pub fn combine(self, out: &mut [u64], rows: &[&[u64]], weights: &[i32]) {
+        let total: u128 = weights.iter().map(|weight| u128::from(weight.unsigned_abs())).sum();
+        assert!(total * u128::from(self.value()) <= 1 << 62, "room for {total} · {self}");
+        assert!(
+            rows.len() == weights.len() && rows.iter().all(|row| row.len() == out.len()),
+            "one row per weight"
+        );
+        Isa::detect().run(Combine { modulus: self, out, rows, weights });
+    }
+
     /// Fills `out` with uniform residues: over a prime from 52 random bits each, which are almost never rejected.
     pub fn sample(self, prg: &mut Prg, out: &mut [u64]) {
         let Self::Prime { p } = self else { return prg.fill_below(out, self.value()) };
@@ -132,6 +146,44 @@ impl<F: Pointwise> Kernel for Each<'_, F> {
     }
 }
 
+struct Combine<'a> {
+    modulus: Modulus,
+    out: &'a mut [u64],
+    rows: &'a [&'a [u64]],
+    weights: &'a [i32],
+}
+
+impl Kernel for Combine<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let Self { modulus, out, rows, weights } = self;
+        let (whole, tail) = out.as_chunks_mut::<LANES>();
+        let done = whole.len() * LANES;
+        // Signed sums of at most 2^62 wrap, and a multiple of m that is as large makes them positive.
+        let m = modulus.value();
+        let multiple = (1 << 62) / m * m + m;
+        let lanes = Modular::<L>::new(m);
+        for (i, out) in whole.iter_mut().enumerate() {
+            let mut sum = L::splat(multiple);
+            for (row, &weight) in rows.iter().zip(weights) {
+                let x = L::load(&row.as_chunks().0[i]);
+                sum = sum.add(x.mul(L::splat(i64::from(weight) as u64)));
+            }
+            match modulus {
+                Modulus::Pow2 { .. } => sum.and(L::splat(m - 1)),
+                Modulus::Prime { .. } => lanes.wide(sum, L::splat(0)),
+            }
+            .store(out);
+        }
+        for (i, out) in tail.iter_mut().enumerate() {
+            let terms =
+                rows.iter().zip(weights).map(|(row, &weight)| i64::from(weight) * row[done + i] as i64);
+            *out = modulus.reduce(terms.sum());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,6 +216,12 @@ mod tests {
                     assert_eq!(run(each::<Sub>), one_by_one(&|x, y, _| m.sub(x, y)), "{m} {}", isa.name());
                     let expected = one_by_one(&|x, y, z| m.add(x, m.mul(y, z)));
                     assert_eq!(run(each::<MultiplyAdd>), expected, "{m} {}", isa.name());
+                    let (rows, weights) = ([&x[..], &y[..], &z[..]], [-32_767, 5, 32_767]);
+                    let mut out = vec![0; len];
+                    isa.run(Combine { modulus: m, out: &mut out, rows: &rows, weights: &weights });
+                    let [a, b, c] = weights.map(|weight| m.reduce(weight.into()));
+                    let sum = |x, y, z| m.add(m.add(m.mul(a, x), m.mul(b, y)), m.mul(c, z));
+                    assert_eq!(out, one_by_one(&sum), "{m} {}", isa.name());
                 }
             }
         }

@@ -195,14 +195,10 @@ impl EnseiEngine {
     fn filter(&self, taps: &[Vec<u64>], weights: &[i32], block: usize, out: &mut [i64]) {
         let n = self.params.degree();
         let range = block * n..self.transform.volume().min((block + 1) * n);
-        let mut sums = vec![0i64; range.len()];
-        for (tap, &weight) in taps.iter().zip(weights) {
-            // Sums stay below 2^62 by the plan; one reduction at the end.
-            let tap = &tap[range.clone()];
-            sums.iter_mut().zip(tap).for_each(|(sum, &x)| *sum += i64::from(weight) * x as i64);
-        }
+        let rows: Vec<_> = taps.iter().map(|tap| &tap[range.clone()]).collect();
         let mut slots = vec![0; n];
-        slots.iter_mut().zip(&sums).for_each(|(slot, &sum)| *slot = self.modulus.reduce(sum));
+        // Sums stay below 2^62 by the plan; one reduction at the end.
+        self.modulus.combine(&mut slots[..range.len()], &rows, weights);
         let mut polynomial = vec![0; n];
         if let Some(encoding) = self.params.slots() {
             encoding.encode_into(&slots, &mut polynomial);
