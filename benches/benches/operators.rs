@@ -55,7 +55,7 @@ fn run(model: &Model, config: &Config) -> Measure {
         let bob = scope.spawn(|| run_bob(&plan, &mut Bob::new(to_alice, Prg::from_os()), model, &mut Silent));
         let alice = run_alice(&plan, &mut Alice::new(to_bob, Prg::from_os()), &input, &mut Silent);
         bob.join().unwrap().unwrap();
-        alice.unwrap().1.layers[0]
+        alice.unwrap().1.layers[0].total()
     })
 }
 

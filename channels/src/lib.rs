@@ -15,11 +15,11 @@ pub mod shaper;
 mod traffic;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use shaper::Profile;
-use traffic::Meter;
 pub use traffic::Traffic;
+use traffic::{Half, Meter};
 
 /// Bytes gathered before a frame goes to the transport.
 pub const FRAME: usize = 64 << 10;
@@ -28,12 +28,22 @@ pub const FRAME: usize = 64 << 10;
 pub trait Sink: Send {
     /// Queues one frame, in order; blocks while the transport's bounded queue is full.
     fn send(&mut self, frame: Vec<u8>) -> Result<(), ChannelError>;
+
+    /// Whether the queue surely has room, so that sending is no wait.
+    fn has_room(&self) -> bool {
+        false
+    }
 }
 
 /// The incoming half of a transport: yields frames of any size.
 pub trait Source: Send {
     /// The next bytes, in order, never empty; blocks until there are some or the transport's patience ends.
     fn recv(&mut self) -> Result<Vec<u8>, ChannelError>;
+
+    /// Whether a frame surely is there, so that receiving is no wait.
+    fn is_ready(&self) -> bool {
+        false
+    }
 }
 
 /// Why a channel stopped working.
@@ -191,10 +201,10 @@ impl Tx {
             return Ok(());
         }
         let frame = std::mem::replace(&mut self.buffer, Vec::with_capacity(FRAME));
-        let start = Instant::now();
-        let result = self.sink.send(frame);
-        self.meter.waited_to_send(start.elapsed());
-        result
+        if self.sink.has_room() {
+            return self.sink.send(frame);
+        }
+        self.meter.waiting(Half::Sending, || self.sink.send(frame))
     }
 
     fn queue(&mut self, mut bytes: &[u8]) -> Result<(), ChannelError> {
@@ -227,10 +237,11 @@ impl Rx {
     fn read(&mut self, mut bytes: &mut [u8]) -> Result<(), ChannelError> {
         while !bytes.is_empty() {
             if self.used == self.frame.len() {
-                let start = Instant::now();
-                let frame = self.source.recv();
-                self.meter.waited_to_receive(start.elapsed());
-                self.frame = frame?;
+                self.frame = if self.source.is_ready() {
+                    self.source.recv()?
+                } else {
+                    self.meter.waiting(Half::Receiving, || self.source.recv())?
+                };
                 self.used = 0;
             }
             let len = bytes.len().min(self.frame.len() - self.used);

@@ -45,6 +45,10 @@ impl Sink for Outbox {
             SendTimeoutError::Disconnected(_) => ChannelError::Closed,
         })
     }
+
+    fn has_room(&self) -> bool {
+        !self.queue.is_full()
+    }
 }
 
 impl Source for Inbox {
@@ -53,5 +57,9 @@ impl Source for Inbox {
             RecvTimeoutError::Timeout => ChannelError::Timeout(self.patience),
             RecvTimeoutError::Disconnected => ChannelError::Closed,
         })
+    }
+
+    fn is_ready(&self) -> bool {
+        !self.frames.is_empty()
     }
 }

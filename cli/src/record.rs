@@ -64,15 +64,23 @@ pub fn merge(alice: RunRecord, bob: &RunRecord) -> RunRecord {
     join(&mut efforts.setup, &bob.efforts.setup);
     join(&mut efforts.offline, &bob.efforts.offline);
     join(&mut efforts.online, &bob.efforts.online);
-    record.layers.iter_mut().zip(&bob.layers).for_each(|(own, other)| join(&mut own.effort, &other.effort));
+    for (own, other) in record.layers.iter_mut().zip(&bob.layers) {
+        join(&mut own.effort, &other.effort);
+        if let Some((own, other)) = own.phases.as_mut().zip(other.phases.as_ref()) {
+            join(&mut own.offline.effort, &other.offline.effort);
+            join(&mut own.online.effort, &other.online.effort);
+        }
+    }
     record.peak_memory_bytes.bob = bob.peak_memory_bytes.bob;
     record
 }
 
 fn join(alice: &mut Effort, bob: &Effort) {
     alice.cpu_seconds.bob = bob.cpu_seconds.bob;
+    alice.clock_seconds.bob = bob.clock_seconds.bob;
     alice.primitives.bob.clone_from(&bob.primitives.bob);
     alice.waits.bob = bob.waits.bob;
+    alice.idle.bob = bob.idle.bob;
 }
 
 /// The beginning of a hash, enough to compare by eye.

@@ -143,6 +143,34 @@ pub struct LayerRecord {
     /// CPU time by primitive, and waits.
     #[serde(flatten)]
     pub effort: Effort,
+    /// All of this, offline and online apart; null where the backend has no such phases, and in records of old.
+    #[serde(default)]
+    pub phases: Option<LayerPhases>,
+}
+
+/// What a layer cost in each phase that works on layers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LayerPhases {
+    /// What does not depend on the scan.
+    pub offline: LayerPart,
+    /// The rest.
+    pub online: LayerPart,
+}
+
+/// What a layer cost in one phase.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LayerPart {
+    /// Wall-clock time.
+    pub seconds: f64,
+    /// Bytes from Alice to Bob.
+    pub bytes_alice_to_bob: u64,
+    /// Bytes from Bob to Alice.
+    pub bytes_bob_to_alice: u64,
+    /// Rounds, as Alice counts them.
+    pub rounds: u64,
+    /// CPU time by primitive, and waits.
+    #[serde(flatten)]
+    pub effort: Effort,
 }
 
 /// A value per phase.
@@ -162,13 +190,18 @@ pub struct ByPhase<T> {
 pub struct Effort {
     /// CPU seconds, all threads.
     pub cpu_seconds: PerParty<Option<f64>>,
+    /// Seconds on each party's own clock; one may begin and end a layer before the other.
+    pub clock_seconds: PerParty<Option<f64>>,
     /// CPU seconds by primitive; what belongs to none is missing.
     pub primitives: PerParty<Option<BTreeMap<String, f64>>>,
     /// Seconds in which a thread of the party stood still.
     pub waits: PerParty<Option<Waits>>,
+    /// Seconds in which the whole party stood still: of the waits, those in which no other thread of it worked. What is
+    /// left of its clock it worked, or had work and got no core.
+    pub idle: PerParty<Option<Waits>>,
 }
 
-/// Seconds that a party's sending and receiving threads waited.
+/// Seconds that a party waited on its connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Waits {
     /// For bytes of the peer: it still computed, or they were on the way.

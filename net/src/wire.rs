@@ -121,6 +121,10 @@ impl Sink for Outbox {
             _ => Err(ChannelError::Closed),
         }
     }
+
+    fn has_room(&self) -> bool {
+        self.queue.as_ref().is_some_and(|queue| queue.capacity() > 0)
+    }
 }
 
 impl Drop for Outbox {
@@ -151,6 +155,10 @@ impl Source for Inbox {
             }
             None => Err(self.end.clone()),
         }
+    }
+
+    fn is_ready(&self) -> bool {
+        !self.queue.is_empty()
     }
 }
 

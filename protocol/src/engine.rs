@@ -61,8 +61,26 @@ pub struct Measurements {
     pub offline: Measure,
     /// The rest.
     pub online: Measure,
-    /// Per layer of the plan, offline and online together.
-    pub layers: Vec<Measure>,
+    /// Per layer of the plan.
+    pub layers: Vec<LayerMeasure>,
+}
+
+/// What a layer cost one party.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LayerMeasure {
+    /// What does not depend on the scan.
+    pub offline: Measure,
+    /// The rest.
+    pub online: Measure,
+}
+
+impl LayerMeasure {
+    /// Both phases together.
+    pub fn total(&self) -> Measure {
+        let mut total = self.offline;
+        total += self.online;
+        total
+    }
 }
 
 /// Hears how a run goes, for progress bars and logs. Nothing it is told depends on the scan or the weights.
@@ -229,7 +247,7 @@ fn offline<R: Role>(
         });
         let name = &plan.manifest().graph.node(layer.id).name;
         let measure = prepare.map_err(|error| error.in_layer(name))?.1;
-        measurements.layers[index] = measure;
+        measurements.layers[index].offline = measure;
         measurements.offline += measure;
     }
     Ok(())
@@ -264,8 +282,8 @@ fn online<R: Role>(
         });
         let (values, measure) = run.map_err(|error| error.in_layer(&node.name))?;
         measurements.online += measure;
-        measurements.layers[index] += measure;
-        observer.done(index, &measurements.layers[index]);
+        measurements.layers[index].online = measure;
+        observer.done(index, &measurements.layers[index].total());
         shares[layer.id] = Some(Share::new(layer.modulus, node.shape, values));
         for &id in &node.inputs {
             readers[id] -= 1;
@@ -305,7 +323,7 @@ fn measured<R: Role, T>(
 
 impl Measurements {
     fn new(plan: &Plan) -> Self {
-        Self { layers: vec![Measure::default(); plan.layers().len()], ..Self::default() }
+        Self { layers: vec![LayerMeasure::default(); plan.layers().len()], ..Self::default() }
     }
 }
 
@@ -318,8 +336,11 @@ impl std::ops::AddAssign<&Measurements> for Measurements {
         self.offline += other.offline;
         self.online += other.online;
         self.prepared += other.prepared;
-        self.layers.resize(self.layers.len().max(other.layers.len()), Measure::default());
-        self.layers.iter_mut().zip(&other.layers).for_each(|(sum, layer)| *sum += *layer);
+        self.layers.resize(self.layers.len().max(other.layers.len()), LayerMeasure::default());
+        for (sum, layer) in self.layers.iter_mut().zip(&other.layers) {
+            sum.offline += layer.offline;
+            sum.online += layer.online;
+        }
     }
 }
 

@@ -5,8 +5,8 @@ use crate::plan::Plan;
 use crate::session::hex;
 use meter::Primitive;
 use models::record::{
-    ByPhase, Effort, LayerRecord, ModelId, Parameters, PerParty, PhaseRecord, Phases, PoolRecord, RunRecord,
-    Waits,
+    ByPhase, Effort, LayerPart, LayerPhases, LayerRecord, ModelId, Parameters, PerParty, PhaseRecord, Phases,
+    PoolRecord, RunRecord, Waits,
 };
 
 /// Statistical security of a whole run, bits.
@@ -57,21 +57,26 @@ pub fn record(plan: &Plan, side: Side, measurements: &Measurements) -> RunRecord
     record.layers = planned
         .map(|(layer, measure)| {
             let node = plan.manifest().graph.node(layer.id);
-            let predicted = layer.cost.offline.times(live + made) + layer.cost.online.times(runs);
+            let [offline, online] = [layer.cost.offline.times(live + made), layer.cost.online.times(runs)];
+            let predicted = offline + online;
             let [d, h, w] = node.shape.dims;
-            let (alice_to_bob, bob_to_alice) = directions(side, measure);
+            let total = part(side, &measure.total(), predicted.rounds);
             LayerRecord {
                 name: node.name.clone(),
                 kind: node.op.kind().into(),
                 strategy: layer.strategy.into(),
                 shape: [node.shape.channels, d, h, w],
-                seconds: measure.seconds,
-                bytes_alice_to_bob: alice_to_bob,
-                bytes_bob_to_alice: bob_to_alice,
-                rounds: if side == Side::Alice { measure.traffic.rounds } else { predicted.rounds },
+                seconds: total.seconds,
+                bytes_alice_to_bob: total.bytes_alice_to_bob,
+                bytes_bob_to_alice: total.bytes_bob_to_alice,
+                rounds: total.rounds,
                 predicted_bytes_alice_to_bob: predicted.alice_to_bob,
                 predicted_bytes_bob_to_alice: predicted.bob_to_alice,
-                effort: effort(side, measure),
+                effort: total.effort,
+                phases: Some(LayerPhases {
+                    offline: part(side, &measure.offline, offline.rounds),
+                    online: part(side, &measure.online, online.rounds),
+                }),
             }
         })
         .collect();
@@ -98,25 +103,38 @@ fn phase(side: Side, measure: &Measure, predicted_rounds: u64) -> PhaseRecord {
     }
 }
 
+/// A layer's part in a phase, or in all of them. Rounds are counted by Alice; Bob knows them from the plan.
+fn part(side: Side, measure: &Measure, predicted_rounds: u64) -> LayerPart {
+    let (bytes_alice_to_bob, bytes_bob_to_alice) = directions(side, measure);
+    LayerPart {
+        seconds: measure.seconds,
+        bytes_alice_to_bob,
+        bytes_bob_to_alice,
+        rounds: if side == Side::Alice { measure.traffic.rounds } else { predicted_rounds },
+        effort: effort(side, measure),
+    }
+}
+
 /// CPU time and waits of the side that measured.
 fn effort(side: Side, measure: &Measure) -> Effort {
     let seconds = |primitive: Primitive| (primitive.name().to_owned(), measure.spent.seconds(primitive));
     let primitives = Primitive::ALL.map(seconds).into_iter().filter(|(_, seconds)| *seconds > 0.0).collect();
-    let waits = Waits {
-        for_peer: measure.traffic.receive_wait_ns as f64 / 1e9,
-        for_room: measure.traffic.send_wait_ns as f64 / 1e9,
-    };
+    let traffic = &measure.traffic;
+    let waits = |peer: u64, room: u64| Waits { for_peer: peer as f64 / 1e9, for_room: room as f64 / 1e9 };
+    Effort {
+        cpu_seconds: only(side, measure.cpu_seconds),
+        clock_seconds: only(side, measure.seconds),
+        primitives: only(side, primitives),
+        waits: only(side, waits(traffic.receive_wait_ns, traffic.send_wait_ns)),
+        idle: only(side, waits(traffic.receive_idle_ns, traffic.send_idle_ns)),
+    }
+}
+
+/// What one side knows of itself.
+fn only<T>(side: Side, value: T) -> PerParty<Option<T>> {
     match side {
-        Side::Alice => Effort {
-            cpu_seconds: PerParty { alice: Some(measure.cpu_seconds), bob: None },
-            primitives: PerParty { alice: Some(primitives), bob: None },
-            waits: PerParty { alice: Some(waits), bob: None },
-        },
-        Side::Bob => Effort {
-            cpu_seconds: PerParty { alice: None, bob: Some(measure.cpu_seconds) },
-            primitives: PerParty { alice: None, bob: Some(primitives) },
-            waits: PerParty { alice: None, bob: Some(waits) },
-        },
+        Side::Alice => PerParty { alice: Some(value), bob: None },
+        Side::Bob => PerParty { alice: None, bob: Some(value) },
     }
 }
 

@@ -122,16 +122,9 @@ impl Party {
 
     /// What went to and came from both neighbours; `rounds` counts rounds of the protocol, not of a connection.
     pub fn traffic(&mut self) -> Traffic {
-        let (a, b) = (self.prev.channel().traffic(), self.next.channel().traffic());
-        Traffic {
-            sent: a.sent + b.sent,
-            received: a.received + b.received,
-            control_sent: a.control_sent + b.control_sent,
-            control_received: a.control_received + b.control_received,
-            rounds: self.rounds,
-            send_wait_ns: a.send_wait_ns + b.send_wait_ns,
-            receive_wait_ns: a.receive_wait_ns + b.receive_wait_ns,
-        }
+        let mut sum = self.prev.channel().traffic();
+        sum += self.next.channel().traffic();
+        Traffic { rounds: self.rounds, ..sum }
     }
 
     /// The lone party of the next operation, and this party's role in it.
