@@ -11,6 +11,7 @@
 mod args;
 mod backends;
 mod bench;
+mod costs;
 mod demo;
 mod evaluate;
 mod import;

@@ -48,6 +48,25 @@ fn a_run_is_compared_metered_and_recorded() {
     assert!(seconds("down0b", "alice", "encrypt") > 0.0 && seconds("down0b", "alice", "decrypt") > 0.0);
     assert!(seconds("down0b", "bob", "hadamard") > 0.0 && seconds("down0b", "bob", "reply") > 0.0);
     assert!(seconds("down1a.relu", "bob", "ot") > 0.0);
+    assert_eq!(record["layers"][0]["phases"]["offline"]["rounds"], 0);
+    for phase in ["offline", "online"] {
+        let own = |layer: &Value| layer["phases"][phase].clone();
+        for key in ["bytes_alice_to_bob", "bytes_bob_to_alice", "rounds"] {
+            let sum: u64 = layers.iter().map(|layer| own(layer)[key].as_u64().unwrap()).sum();
+            assert_eq!(Some(sum), record["phases"][phase][key].as_u64(), "{phase} {key}");
+        }
+        for layer in layers.iter().map(own) {
+            for party in ["alice", "bob"] {
+                let idle =
+                    ["for_peer", "for_room"].map(|reason| layer["idle"][party][reason].as_f64().unwrap());
+                let clock = layer["clock_seconds"][party].as_f64().unwrap();
+                assert!(idle.iter().sum::<f64>() <= clock + 0.002, "{layer}");
+            }
+        }
+    }
+    for words in ["waits for", "what the other did meanwhile", "CPU seconds of Bob", "all phases"] {
+        assert!(text(&output).contains(words), "{words}: {}", text(&output));
+    }
     // Primitives are parts of the party's CPU time.
     for layer in layers {
         for party in ["alice", "bob"] {
@@ -73,7 +92,14 @@ fn a_study_goes_on_where_it_stopped() {
     let shape =
         ["paper", "--dim", "2", "--size", "16", "--channels", "2,3", "--presets", "gc", "--threads", "1"];
     let run = |more: &[&str]| bench(dir.path(), &[&shape[..], &["--out", "study"], more].concat());
-    let first = run(&["--only", "square16", "--only", "hybrid20"]);
+    let unknown = run(&["--only", "square16,relu8"]);
+    assert_eq!(unknown.status.code(), Some(3), "{}", text(&unknown));
+    assert!(
+        text(&unknown).contains("`relu8`") && text(&unknown).contains("relu32max-gc"),
+        "{}",
+        text(&unknown)
+    );
+    let first = run(&["--only", "square16,hybrid20"]);
     assert!(first.status.success(), "{}", text(&first));
     let record = dir.path().join("study/square16-gc.json");
     let before = std::fs::read_to_string(&record).unwrap();
@@ -89,6 +115,9 @@ fn a_study_goes_on_where_it_stopped() {
     }
     let report = std::fs::read_to_string(dir.path().join("study/report.md")).unwrap();
     assert!(report.contains("| ReLU, 32 bits, max pooling | 8838 | gc |"), "{report}");
+    assert!(report.contains("[relu16-gc](relu16-gc.md)"), "{report}");
+    let page = std::fs::read_to_string(dir.path().join("study/relu16-gc.md")).unwrap();
+    assert!(page.contains("offline and online apart") && page.contains("primitive, online"), "{page}");
     for picture in ["blocks-gc.svg", "time.svg"] {
         assert!(report.contains(picture));
         assert!(std::fs::read_to_string(dir.path().join("study").join(picture)).unwrap().starts_with("<svg"));

@@ -34,7 +34,8 @@ pub use output::{append_json, append_only, private_file, write_json};
 pub use record::{Run, merge, short};
 pub use stop::{follow_parent, on_stop};
 pub use table::{
-    Align, Table, escape, is_idle, layer_table, layers, megabytes, phase_lines, phases, shape, sum, summary,
+    Align, Table, escape, is_idle, layer_phases, layer_table, layers, megabytes, phase_lines, phases, shape,
+    sum, summary,
 };
 pub use units::{bytes, seconds};
 

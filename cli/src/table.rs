@@ -12,7 +12,7 @@ pub enum Align {
     Right,
 }
 
-/// Rows of text in aligned columns.
+/// Rows of text in aligned columns. A heading may have a line break, or a soft hyphen where a word may be broken.
 pub struct Table {
     columns: Vec<(String, Align)>,
     rows: Vec<Vec<String>>,
@@ -46,9 +46,7 @@ impl Table {
         let (names, marks): (Vec<String>, Vec<String>) = self
             .columns
             .iter()
-            .map(|(name, align)| {
-                (name.clone(), if *align == Align::Left { "---" } else { "---:" }.to_owned())
-            })
+            .map(|(name, align)| (flat(name), if *align == Align::Left { "---" } else { "---:" }.to_owned()))
             .unzip();
         let rows = self.rows.iter().filter(|row| !row.is_empty()).map(|row| line(row));
         line(&names) + &line(&marks) + &rows.collect::<String>()
@@ -58,7 +56,7 @@ impl Table {
     pub fn html(&self) -> String {
         let class = |align: Align| if align == Align::Right { " class=\"n\"" } else { "" };
         let heads = self.columns.iter().map(|(name, align)| {
-            let (class, name) = (class(*align), escape(name));
+            let (class, name) = (class(*align), escape(&flat(name)));
             format!("<th{class}>{name}</th>")
         });
         let line = |row: &Vec<String>| {
@@ -77,10 +75,11 @@ impl Table {
     pub fn render(&self) -> String {
         let cells = |column: usize| self.rows.iter().filter_map(move |row| row.get(column));
         let width = |text: &str| text.chars().count();
+        let heads: Vec<Vec<String>> = self.columns.iter().map(|(name, _)| broken(name)).collect();
+        let widest =
+            |texts: &mut dyn Iterator<Item = &String>| texts.map(|text| width(text)).max().unwrap_or(0);
         let widths: Vec<usize> = (0..self.columns.len())
-            .map(|column| cells(column).map(|cell| width(cell)).max().unwrap_or(0))
-            .zip(&self.columns)
-            .map(|(widest, (name, _))| widest.max(width(name)))
+            .map(|column| widest(&mut cells(column)).max(widest(&mut heads[column].iter())))
             .collect();
         let line = |row: &[String]| {
             let padded =
@@ -91,10 +90,27 @@ impl Table {
             padded.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
         };
         let rule = "─".repeat(widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1)) + "\n";
-        let head: Vec<String> = self.columns.iter().map(|(name, _)| name.clone()).collect();
+        let lines = heads.iter().map(Vec::len).max().unwrap_or(0);
+        // Headings stand on the rule.
+        let part =
+            |head: &Vec<String>, i: usize| (i + head.len()).checked_sub(lines).map(|i| head[i].clone());
+        let head = (0..lines).map(|i| {
+            let parts: Vec<String> = heads.iter().map(|head| part(head, i).unwrap_or_default()).collect();
+            line(&parts)
+        });
         let rows = self.rows.iter().map(|row| if row.is_empty() { rule.clone() } else { line(row) });
-        line(&head) + &rule + &rows.collect::<String>()
+        head.collect::<String>() + &rule + &rows.collect::<String>()
     }
+}
+
+/// A heading's lines.
+fn broken(heading: &str) -> Vec<String> {
+    heading.replace('\u{ad}', "-\n").split('\n').map(str::to_owned).collect()
+}
+
+/// A heading on one line.
+fn flat(heading: &str) -> String {
+    heading.replace('\u{ad}', "").replace('\n', " ")
 }
 
 /// Text for HTML: nothing in it is taken for markup.
@@ -134,6 +150,36 @@ pub fn layers(record: &RunRecord) -> Table {
         ]);
     }
     table
+}
+
+/// What every layer cost offline and online, where the record tells them apart.
+pub fn layer_phases(record: &RunRecord) -> Option<Table> {
+    let heads = [
+        "offline\nseconds",
+        "MB\nup",
+        "MB\ndown",
+        "rounds",
+        "online\nseconds",
+        "MB\nup",
+        "MB\ndown",
+        "rounds",
+    ];
+    let mut columns = vec![("layer", Align::Left)];
+    columns.extend(heads.map(|head| (head, Align::Right)));
+    let mut table = Table::new(&columns);
+    let layers = record.layers.iter().filter(|layer| !is_idle(layer));
+    for (layer, phases) in layers.filter_map(|layer| layer.phases.as_ref().map(|phases| (layer, phases))) {
+        let cells = [&phases.offline, &phases.online].map(|part| {
+            [
+                format!("{:.3}", part.seconds),
+                megabytes(part.bytes_alice_to_bob),
+                megabytes(part.bytes_bob_to_alice),
+                if part.rounds == 0 { "·".to_owned() } else { part.rounds.to_string() },
+            ]
+        });
+        table.push(std::iter::once(layer.name.clone()).chain(cells.into_iter().flatten()).collect());
+    }
+    (!table.rows.is_empty()).then_some(table)
 }
 
 /// As [`phases`], for the terminal.
@@ -236,6 +282,15 @@ mod tests {
         assert_eq!(escape("<a & \"b\">"), "&lt;a &amp; &quot;b&quot;&gt;");
         assert_eq!(table.markdown(), "| name | n |\n| --- | ---: |\n| a | 10 |\n| ×longer× | 1 |\n");
         assert_eq!(lines, ["name       n", "────────────", "a         10", "×longer×   1"]);
+    }
+
+    #[test]
+    fn headings_break() {
+        let mut table = Table::new(&[("a", Align::Left), ("trans\u{ad}form", Align::Right)]);
+        table.row(["x".into(), "1".into()]);
+        assert_eq!(table.render(), "   trans-\na    form\n─────────\nx       1\n");
+        assert!(table.markdown().starts_with("| a | transform |\n"));
+        assert!(table.html().contains(">transform</th>"));
     }
 
     #[test]

@@ -1,15 +1,15 @@
 //! Bars and curves as SVG, for reports: no fonts, scripts or files of their own.
 //!
-//! [`bars`] draws horizontal bars stacked of parts, [`curves`] a grid of diagrams with logarithmic axes. Lengths are in
-//! pixels, y downwards.
+//! [`bars`] draws horizontal bars stacked of parts, [`groups`] bars side by side on a logarithmic scale, [`curves`] a grid
+//! of diagrams with logarithmic axes. Lengths are in pixels, y downwards.
 #![forbid(unsafe_code)]
 
 use std::fmt::Write;
 
 /// Colours that stay apart in print and for colour-blind readers, first come first served.
-const COLOURS: [&str; 14] = [
+const COLOURS: [&str; 15] = [
     "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#7f7f7f", "#332288",
-    "#882255", "#44aa99", "#999933", "#aa4499", "#bbbbbb",
+    "#882255", "#44aa99", "#999933", "#aa4499", "#bbbbbb", "#222222",
 ];
 
 /// A picture under construction.
@@ -105,6 +105,56 @@ pub fn bars(title: &str, names: &[&str], bars: &[Bar]) -> String {
     svg.finish()
 }
 
+/// Bars that belong together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    /// What stands to their left.
+    pub label: String,
+    /// For each bar, which of the names it has, its value, and what stands to its right.
+    pub bars: Vec<(usize, f64, String)>,
+}
+
+/// Groups of horizontal bars on one logarithmic scale, which begins at the power of ten below the least value; a colour per
+/// name.
+pub fn groups(title: &str, names: &[&str], groups: &[Group]) -> String {
+    let [left, length, note, pitch] = [220.0, 460.0, 200.0, 19.0];
+    let bars = || groups.iter().flat_map(|group| &group.bars).filter(|bar| bar.1 > 0.0);
+    let (least, most) =
+        bars().fold((f64::MAX, 0.0_f64), |(least, most), bar| (least.min(bar.1), most.max(bar.1)));
+    if bars().next().is_none() {
+        return Svg::new(left + length + note, 0.0).finish();
+    }
+    let (first, last) = (least.log10().floor(), most.log10().floor() + 1.0);
+    let at = |value: f64| (value.log10() - first) / (last - first) * length;
+    let rows: usize = groups.iter().map(|group| group.bars.len()).sum();
+    let height = pitch * rows as f64 + 12.0 * groups.len() as f64;
+    let mut svg = Svg::new(left + length + note, 105.0 + height);
+    svg.title((15.0, 25.0), title);
+    for (i, name) in names.iter().enumerate() {
+        let corner = (15.0 + 170.0 * (i % 5) as f64, 38.0);
+        svg.rect(corner, (11.0, 11.0), COLOURS[i % COLOURS.len()]);
+        svg.text((corner.0 + 16.0, 48.0), "start", name);
+    }
+    let (top, bottom) = (62.0, 72.0 + height);
+    for power in first as i32..=last as i32 {
+        let (value, x) = (10_f64.powi(power), left + at(10_f64.powi(power)));
+        svg.line(&[(x, top), (x, bottom)], "#dddddd", false);
+        svg.text((x, bottom + 17.0), "middle", &short(value));
+    }
+    let mut y = top + 10.0;
+    for Group { label, bars } in groups {
+        svg.text((left - 8.0, y + pitch / 2.0 * bars.len() as f64 + 3.0), "end", label);
+        for (name, value, note) in bars {
+            let width = at(value.max(10_f64.powf(first)));
+            svg.rect((left, y), (width, pitch - 3.0), COLOURS[name % COLOURS.len()]);
+            svg.text((left + width + 6.0, y + 12.5), "start", note);
+            y += pitch;
+        }
+        y += 12.0;
+    }
+    svg.finish()
+}
+
 /// A diagram: named curves over one axis.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Diagram {
@@ -171,7 +221,9 @@ fn draw(svg: &mut Svg, diagram: &Diagram, corner: (f64, f64), size: (f64, f64)) 
         let places: Vec<(f64, f64)> = points.iter().map(|&(x, y)| at(x, y)).collect();
         svg.line(&places, colour, false);
         places.iter().for_each(|&(x, y)| svg.rect((x - 2.5, y - 2.5), (5.0, 5.0), colour));
+        svg.push(format_args!("<g fill=\"{colour}\">"));
         svg.text((left + 8.0, top + 14.0 + 15.0 * i as f64), "start", name);
+        svg.push(format_args!("</g>"));
     }
 }
 
@@ -204,6 +256,19 @@ mod tests {
                 && svg.contains("width=\"230.0\"")
         );
         assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n"));
+    }
+
+    #[test]
+    fn grouped_bars_grow_by_powers_of_ten() {
+        let bars = vec![(0, 100.0, "100 s".to_owned()), (1, 10.0, "10 s".to_owned())];
+        let group = |label: &str, bars| Group { label: label.into(), bars };
+        let svg = groups("t", &["the paper", "own"], &[group("relu", bars), group("none", Vec::new())]);
+        // From 10 to 1000, over 460 pixels.
+        assert!(svg.contains("width=\"230.0\"") && svg.contains("width=\"0.0\""), "{svg}");
+        for text in [">1k<", ">100 s<", ">relu<", ">own<"] {
+            assert!(svg.contains(text), "{text}: {svg}");
+        }
+        assert!(groups("t", &[], &[]).starts_with("<svg"));
     }
 
     #[test]

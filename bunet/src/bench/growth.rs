@@ -98,13 +98,14 @@ pub(crate) fn growth(flags: &Growth, root: &Path) -> Result<(), Failure> {
 type Figure = (&'static str, fn(&BenchRecord) -> f64);
 
 /// What is drawn of a run.
-const FIGURES: [Figure; 4] = [
+const FIGURES: [Figure; 5] = [
     ("seconds on the clock", |record| total(record).seconds),
     ("CPU seconds", |record| cpu(&record.run)),
     ("bytes", |record| {
         let total = total(record);
         (total.bytes_alice_to_bob + total.bytes_bob_to_alice) as f64
     }),
+    ("peak bytes of memory, Alice", |record| record.run.peak_memory_bytes.alice.unwrap_or(0) as f64),
     ("peak bytes of memory, Bob", |record| record.run.peak_memory_bytes.bob.unwrap_or(0) as f64),
 ];
 

@@ -1,6 +1,7 @@
 //! What the reports of studies share.
 
 use super::run::BenchRecord;
+use super::tables::wire;
 use cli::{Align, Failure};
 use std::io::Write;
 use std::path::Path;
@@ -8,15 +9,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Title, machine, date, program.
 pub(crate) fn head(title: &str, records: &[&BenchRecord]) -> String {
-    let Some(run) = records.first().map(|record| &record.run) else {
+    let Some(first) = records.first() else {
         return format!("# {title}\n\nNo run yet.\n\n");
     };
+    let run = &first.run;
     let commit = run.commit.as_deref().unwrap_or("unknown");
     format!(
-        "# {title}\n\n{}, {} threads per party, network {}; version {}, commit {commit}; {}.\n\n",
+        "# {title}\n\n{}, {} threads per party, network {}{}; version {}, commit {commit}; {}.\n\n",
         run.machine,
         run.threads,
         run.profile,
+        wire(first),
         run.version,
         today()
     )

@@ -3,12 +3,13 @@
 use super::network::Architecture;
 use super::run::BenchRecord;
 use super::study::{Case, Outcome, run_all};
-use super::tables::{cpu, spent};
+use super::tables::{self, cpu};
 use super::{Conditions, markdown};
+use crate::costs::spent_by_both;
 use clap::Args;
 use cli::{Failure, Table, bytes, seconds, sum};
 use meter::Primitive;
-use plot::{Bar, Diagram, bars, curves};
+use plot::{Bar, Group, bars, groups};
 use protocol::{Config, Preset};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -28,8 +29,8 @@ pub(crate) struct Paper {
     /// Presets to run each architecture with
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', default_value = "gc,bunet", value_parser = cli::preset)]
     presets: Vec<Preset>,
-    /// Runs whose name contains this; may be repeated
-    #[arg(long, value_name = "PART")]
+    /// Runs whose name contains one of these, e.g. `relu16` or `hybrid20-gc`
+    #[arg(long, value_name = "PART,…", value_delimiter = ',')]
     only: Vec<String>,
     /// Where weights and scan come from
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -73,7 +74,24 @@ impl Paper {
         if self.dim == 3 { row.volume } else { row.picture }
     }
 
-    fn cases(&self) -> Vec<Case> {
+    /// The runs that are wanted.
+    fn cases(&self) -> Result<Vec<Case>, Failure> {
+        let mut all = self.all();
+        let names: Vec<&str> = all.iter().map(|case| case.name.as_str()).collect();
+        if let Some(part) =
+            self.only.iter().find(|part| !names.iter().any(|name| name.contains(part.as_str())))
+        {
+            let names = names.join(", ");
+            return Err(Failure::input(format!(
+                "--only: no run has `{part}` in its name; there are: {names}"
+            )));
+        }
+        all.retain(|case| self.only.is_empty() || self.only.iter().any(|part| case.name.contains(part)));
+        Ok(all)
+    }
+
+    /// All runs with these presets.
+    fn all(&self) -> Vec<Case> {
         let case = |row: &Row, preset: Preset| Case {
             name: format!("{}-{}", row.name, preset.name()),
             architecture: Architecture {
@@ -90,20 +108,13 @@ impl Paper {
         };
         // The quickest architectures first: an interrupted study has most to show.
         let rows = ROWS.iter().rev();
-        let all = rows.flat_map(|row| self.presets.iter().map(move |&preset| case(row, preset)));
-        let wanted =
-            |case: &Case| self.only.is_empty() || self.only.iter().any(|part| case.name.contains(part));
-        all.filter(wanted).collect()
+        rows.flat_map(|row| self.presets.iter().map(move |&preset| case(row, preset))).collect()
     }
 }
 
 /// Runs the study.
 pub(crate) fn paper(flags: &Paper, root: &Path) -> Result<(), Failure> {
-    let cases = flags.cases();
-    if cases.is_empty() {
-        return Err(Failure::input("--only: no run has such a name"));
-    }
-    run_all(&cases, &flags.conditions, &flags.out, root, |outcomes| report(flags, outcomes))
+    run_all(&flags.cases()?, &flags.conditions, &flags.out, root, |outcomes| report(flags, outcomes))
 }
 
 /// The row and preset of every run that counts, slowest architecture first.
@@ -134,6 +145,12 @@ fn report(flags: &Paper, outcomes: &[Outcome<'_>]) -> Result<(), Failure> {
         if flags.dim == 3 { "HVSMR, 64×64×64" } else { "EM, 200×200" },
     );
     text += &table(flags, &runs);
+    text += "\n## Phases\n\nThe page of a run has its layers and primitives.\n\n";
+    text += &phases(&runs);
+    for (row, outcome, record) in &runs {
+        let title = format!("{}, preset {}", row.title, record.run.preset);
+        markdown::write(&flags.out.join(format!("{}.md", outcome.case.name)), &tables::page(&title, record))?;
+    }
     text += "\n## Where the time goes\n\nCPU seconds of both parties by building block.\n\n";
     for preset in &presets {
         let own: Vec<_> = runs.iter().filter(|run| run.2.run.preset == preset.name()).copied().collect();
@@ -196,6 +213,29 @@ fn table(flags: &Paper, runs: &[(&'static Row, &Outcome<'_>, &BenchRecord)]) -> 
     table.markdown()
 }
 
+/// Every run's phases.
+fn phases(runs: &[(&'static Row, &Outcome<'_>, &BenchRecord)]) -> String {
+    let mut columns = vec!["run"];
+    for phase in ["setup, s", "offline, s", "online, s"] {
+        columns.extend([phase, "CPU s, Alice/Bob", "MB up", "MB down", "rounds"]);
+    }
+    let mut table = Table::new(&markdown::columns(&columns));
+    for (_, outcome, record) in runs {
+        let phases = &record.run.phases;
+        let mut row = vec![format!("[{0}]({0}.md)", outcome.case.name)];
+        for phase in [&phases.setup, &phases.offline, &phases.online] {
+            let cpu =
+                |seconds: Option<f64>| seconds.map_or("-".to_owned(), |seconds| format!("{seconds:.2}"));
+            row.push(format!("{:.2}", phase.seconds));
+            row.push(format!("{} / {}", cpu(phase.cpu_seconds_alice), cpu(phase.cpu_seconds_bob)));
+            row.extend([phase.bytes_alice_to_bob, phase.bytes_bob_to_alice].map(cli::megabytes));
+            row.push(phase.rounds.to_string());
+        }
+        table.push(row);
+    }
+    table.markdown()
+}
+
 /// The paper's Fig. 2: stacked bars of building blocks.
 fn blocks(preset: &str, runs: &[(&'static Row, &Outcome<'_>, &BenchRecord)]) -> String {
     let mut names: Vec<&str> = Primitive::ALL.map(Primitive::name).into();
@@ -205,7 +245,7 @@ fn blocks(preset: &str, runs: &[(&'static Row, &Outcome<'_>, &BenchRecord)]) -> 
         let in_all = |primitive: Primitive| {
             [&efforts.setup, &efforts.offline, &efforts.online]
                 .iter()
-                .map(|effort| spent(effort, primitive))
+                .map(|effort| spent_by_both(effort, primitive))
                 .sum()
         };
         let mut parts: Vec<f64> = Primitive::ALL.map(in_all).into();
@@ -221,26 +261,20 @@ fn blocks(preset: &str, runs: &[(&'static Row, &Outcome<'_>, &BenchRecord)]) -> 
 
 /// Seconds by architecture, the paper's and ours, on a logarithmic scale.
 fn times(flags: &Paper, runs: &[(&'static Row, &Outcome<'_>, &BenchRecord)]) -> String {
-    let place = |row: &Row| ROWS.iter().position(|other| other.name == row.name).unwrap_or(0) as f64 + 1.0;
-    let mut series = Vec::new();
-    if flags.is_full() {
-        series.push((
-            "the paper".to_owned(),
-            ROWS.iter().map(|row| (place(row), flags.papers_seconds(row))).collect(),
-        ));
-    }
-    for preset in &flags.presets {
-        let own = runs.iter().filter(|run| run.2.run.preset == preset.name());
-        let points: Vec<(f64, f64)> = own.map(|(row, _, record)| (place(row), clock(record))).collect();
-        series.push((preset.name().to_owned(), points));
-    }
-    let axis = ROWS
-        .iter()
-        .enumerate()
-        .map(|(i, row)| format!("{}: {}", i + 1, row.name))
-        .collect::<Vec<_>>()
-        .join(", ");
-    curves(&[Diagram { title: "seconds".into(), axis, curves: series, linear: false }], 1)
+    let note = |time: f64| if time < 100.0 { format!("{time:.1} s") } else { format!("{time:.0} s") };
+    let presets: Vec<&str> = flags.presets.iter().map(|preset| preset.name()).collect();
+    let names: Vec<&str> = std::iter::once("the paper").chain(presets.iter().copied()).collect();
+    let rows = ROWS.iter().map(|row| {
+        let paper = Some((0, flags.papers_seconds(row), note(flags.papers_seconds(row))));
+        let own = runs.iter().filter(|run| run.0.name == row.name).filter_map(|(_, _, record)| {
+            let place = presets.iter().position(|name| *name == record.run.preset)?;
+            Some((1 + place, clock(record), note(clock(record))))
+        });
+        let bars = paper.filter(|_| flags.is_full()).into_iter().chain(own).collect();
+        Group { label: row.title.into(), bars }
+    });
+    let rows: Vec<Group> = rows.filter(|group| !group.bars.is_empty()).collect();
+    groups("seconds on the clock", &names, &rows)
 }
 
 fn clock(record: &BenchRecord) -> f64 {
@@ -277,7 +311,7 @@ fn notes(outcomes: &[Outcome<'_>]) -> String {
                     "`{name}`: {} up, {} down, {}",
                     bytes(traffic.bytes_alice_to_bob),
                     bytes(traffic.bytes_bob_to_alice),
-                    super::tables::life(&record.bench.life)
+                    tables::life(&record.bench.life)
                 ));
             }
         }

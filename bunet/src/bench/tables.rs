@@ -1,132 +1,63 @@
-//! What a run tells on the terminal.
+//! What a run tells: on the terminal, and on a page of its own.
 
 use super::alive::Life;
+use super::markdown;
 use super::run::BenchRecord;
-use cli::{Align, Table, bytes, seconds, sum};
-use meter::Primitive;
-use models::record::{Effort, LayerRecord, PerParty, RunRecord, Waits};
+use crate::costs::{Part, Party, primitives_by_layer, primitives_by_phase, waits_by_layer, waits_by_phase};
+use cli::{Table, bytes, seconds, sum};
+use models::record::RunRecord;
 
 /// Everything about one run.
 pub(crate) fn print(record: &BenchRecord) {
     let run = &record.run;
     println!("{}", cli::layer_table(run));
     println!("{}", cli::phase_lines(run));
-    println!("{}", layer_efforts(run));
-    println!("{}", phase_efforts(run));
+    let apart = cli::layer_phases(run);
+    for table in apart.into_iter().chain(waits_by_layer(run)).chain(waits_by_phase(run)) {
+        println!("{}", table.render());
+    }
+    for party in Party::BOTH {
+        if let Some(table) = primitives_by_layer(run, party, Part::Both) {
+            println!("CPU seconds of {}\n{}", party.name(), table.render());
+        }
+    }
+    println!("{}", primitives_by_phase(run).render());
     println!("{}", closing(record));
 }
 
-/// Primitives that took any time in this run.
-fn occurring(run: &RunRecord) -> Vec<Primitive> {
-    let efforts = [&run.efforts.setup, &run.efforts.offline, &run.efforts.online];
-    let occurs = |primitive: &Primitive| efforts.iter().any(|effort| spent(effort, *primitive) >= 0.005);
-    Primitive::ALL.into_iter().filter(occurs).collect()
-}
-
-fn of(primitives: &Option<std::collections::BTreeMap<String, f64>>, primitive: Primitive) -> f64 {
-    primitives.as_ref().and_then(|map| map.get(primitive.name())).copied().unwrap_or(0.0)
-}
-
-/// CPU seconds of both parties.
-pub(crate) fn spent(effort: &Effort, primitive: Primitive) -> f64 {
-    of(&effort.primitives.alice, primitive) + of(&effort.primitives.bob, primitive)
-}
-
-fn cell(seconds: f64) -> String {
-    if seconds < 0.005 { "·".to_owned() } else { format!("{seconds:.2}") }
-}
-
-/// Per layer, CPU seconds of both parties by primitive.
-fn layer_efforts(run: &RunRecord) -> String {
-    let primitives = occurring(run);
-    let mut columns = vec![("CPU seconds of both", Align::Left)];
-    columns.extend(primitives.iter().map(|primitive| (primitive.name(), Align::Right)));
-    columns.extend([("other", Align::Right), ("clock", Align::Right), ("bound by", Align::Left)]);
-    let mut table = Table::new(&columns);
-    for layer in &run.layers {
-        if total(&layer.effort) < 0.005 && layer.seconds < 0.005 {
-            continue;
+/// Everything about one run in Markdown. Records of old have fewer tables.
+pub(crate) fn page(title: &str, record: &BenchRecord) -> String {
+    let run = &record.run;
+    let mut text = markdown::head(title, &[record]);
+    let mut section = |name: &str, words: &str, table: Option<Table>| {
+        if let Some(table) = table {
+            text += &format!("## {name}\n\n{words}{}\n", table.markdown());
         }
-        let mut cells = vec![layer.name.clone()];
-        cells.extend(efforts(&layer.effort, &primitives));
-        cells.extend([format!("{:.2}", layer.seconds), bound(layer)]);
-        table.push(cells);
-    }
-    table.render()
-}
-
-/// CPU seconds by primitive, and the rest.
-fn efforts(effort: &Effort, primitives: &[Primitive]) -> Vec<String> {
-    let parts: Vec<f64> = primitives.iter().map(|&primitive| spent(effort, primitive)).collect();
-    let other = total(effort) - parts.iter().sum::<f64>();
-    parts.into_iter().chain([other]).map(cell).collect()
-}
-
-fn total(effort: &Effort) -> f64 {
-    effort.cpu_seconds.alice.unwrap_or(0.0) + effort.cpu_seconds.bob.unwrap_or(0.0)
-}
-
-/// Per phase and party, CPU seconds by primitive and seconds of waiting.
-fn phase_efforts(run: &RunRecord) -> String {
-    let primitives = occurring(run);
-    let mut columns = vec![("CPU seconds", Align::Left)];
-    columns.extend(primitives.iter().map(|primitive| (primitive.name(), Align::Right)));
-    columns.extend([("other", Align::Right), ("all", Align::Right)]);
-    columns.extend([("waits for bytes", Align::Right), ("waits for room", Align::Right)]);
-    let mut table = Table::new(&columns);
-    let phases =
-        [("setup", &run.efforts.setup), ("offline", &run.efforts.offline), ("online", &run.efforts.online)];
-    for (name, effort) in phases {
-        for (party, own) in [("Alice", one(effort, true)), ("Bob", one(effort, false))] {
-            let waits = own.waits.alice.or(own.waits.bob).unwrap_or_default();
-            let mut cells = vec![format!("{name}, {party}")];
-            cells.extend(efforts(&own, &primitives));
-            cells.extend([total(&own), waits.for_peer, waits.for_room].map(cell));
-            table.push(cells);
-        }
-    }
-    table.render()
-}
-
-/// One party's part.
-fn one(effort: &Effort, alice: bool) -> Effort {
-    fn part<T: Clone>(both: &PerParty<Option<T>>, alice: bool) -> PerParty<Option<T>> {
-        let own = |mine: bool, value: &Option<T>| value.clone().filter(|_| mine);
-        PerParty { alice: own(alice, &both.alice), bob: own(!alice, &both.bob) }
-    }
-    Effort {
-        cpu_seconds: part(&effort.cpu_seconds, alice),
-        primitives: part(&effort.primitives, alice),
-        waits: part(&effort.waits, alice),
-    }
-}
-
-/// Why a layer took no less time: all cores work, or one party waits for the other, or both for the network.
-fn bound(layer: &LayerRecord) -> String {
-    let cores = std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64);
-    let effort = &layer.effort;
-    if layer.seconds < 0.005 {
-        return String::new();
-    }
-    if total(effort) > 0.85 * cores * layer.seconds {
-        return format!("all cores ({})", most(effort));
-    }
-    let waits = |waits: Option<Waits>| waits.unwrap_or_default().for_peer / layer.seconds;
-    let (alice, bob) = (waits(effort.waits.alice), waits(effort.waits.bob));
-    if alice.min(bob) > 0.5 {
-        "the network".to_owned()
-    } else if alice > bob {
-        format!("Bob ({})", most(&one(effort, false)))
+    };
+    section("Phases", "", Some(cli::phases(run)));
+    section("Layers", "Up is from Alice to Bob.\n\n", Some(cli::layers(run)));
+    section("Layers, offline and online apart", "", cli::layer_phases(run));
+    section("What the parties waited for", WAITS, waits_by_phase(run));
+    section("What the parties waited for, layer by layer", "", waits_by_layer(run));
+    section("CPU time by primitive", "", Some(primitives_by_phase(run)));
+    let parts: &[(Part, &str)] = if run.layers.iter().any(|layer| layer.phases.is_some()) {
+        &[(Part::Offline, ", offline"), (Part::Online, ", online")]
     } else {
-        format!("Alice ({})", most(&one(effort, true)))
+        &[(Part::Both, "")]
+    };
+    for party in Party::BOTH {
+        for (part, phase) in parts {
+            let name = format!("CPU seconds of {} by layer and primitive{phase}", party.name());
+            section(&name, "", primitives_by_layer(run, party, *part));
+        }
     }
+    text + &closing(record).lines().map(|line| format!("{line}  \n")).collect::<String>()
 }
 
-/// The primitive that took most of this CPU time.
-fn most(effort: &Effort) -> &'static str {
-    let largest = Primitive::ALL.into_iter().max_by(|&a, &b| spent(effort, a).total_cmp(&spent(effort, b)));
-    largest.map_or("", Primitive::name)
-}
+/// How the tables of waits are to be read.
+const WAITS: &str = "A party waits where none of its threads works: for bytes on which the other party works, for the \
+network where both wait, or for room in its queue of outgoing bytes. The rest of its clock it works, or has work and no \
+core.\n\n";
 
 /// The last lines.
 pub(crate) fn closing(record: &BenchRecord) -> String {
@@ -187,8 +118,37 @@ pub(crate) fn life(life: &Life) -> String {
 }
 
 /// Rate and round trip where they were measured or are imitated.
-fn wire(record: &BenchRecord) -> String {
+pub(crate) fn wire(record: &BenchRecord) -> String {
     let wire = record.bench.network;
     let rate = |rate: f64| format!(" ({}/s, {:.2} ms)", bytes(rate as u64), wire.round_trip_seconds * 1e3);
     wire.bytes_per_second.map_or_else(String::new, rate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[allow(clippy::unwrap_used, reason = "a test")]
+    fn committed_records_still_make_pages() {
+        let reports = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reports");
+        let mut pages = 0;
+        for folder in ["paper-64", "em-200"] {
+            for entry in std::fs::read_dir(format!("{reports}/{folder}")).unwrap() {
+                let path = entry.unwrap().path();
+                if path.extension().is_some_and(|extension| extension == "json") {
+                    let text = std::fs::read_to_string(&path).unwrap();
+                    let record: BenchRecord = serde_json::from_str(&text).unwrap();
+                    let page = page("a run", &record);
+                    assert!(
+                        page.contains("| down0a | conv |") && page.contains("| reply |"),
+                        "{}",
+                        path.display()
+                    );
+                    pages += 1;
+                }
+            }
+        }
+        assert!(pages > 3, "{pages} records");
+    }
 }

@@ -1,6 +1,7 @@
 //! The parts of a report.
 
 use super::page::Page;
+use crate::costs::{waits_by_layer, waits_by_phase};
 use cli::{Align, CaseStatus, FolderRecord, Table, bytes, is_idle, seconds, sum};
 use models::record::{Effort, LayerRecord, PhaseRecord, RunRecord};
 use plot::{Bar, bars};
@@ -173,6 +174,12 @@ pub(super) fn layers(page: &mut Page, run: &RunRecord) {
         (vec![up as f64, down as f64], bytes(up + down))
     }));
     page.table(&cli::layers(run));
+    cli::layer_phases(run).iter().for_each(|table| page.table(table));
+    if let Some((phases, layers)) = waits_by_phase(run).zip(waits_by_layer(run)) {
+        page.paragraph("What the parties waited for:");
+        page.table(&phases);
+        page.table(&layers);
+    }
     let as_planned = |layer: &&LayerRecord| {
         (layer.bytes_alice_to_bob, layer.bytes_bob_to_alice)
             == (layer.predicted_bytes_alice_to_bob, layer.predicted_bytes_bob_to_alice)
