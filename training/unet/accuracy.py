@@ -1,12 +1,14 @@
 """The accuracy table, in the manner of Table 1 of BUNET: float networks beside what `bunet import` makes of them.
 
-    python accuracy.py score NETS SET FOLDER --programs BIN --log results.jsonl [--limit N]
+    python accuracy.py score NETS SET FOLDER --programs BIN --log results.jsonl [--limit N] [--held]
     python accuracy.py blind NETS SET FOLDER --programs BIN --log results.jsonl [--limit N]
     python accuracy.py table results.jsonl
 
 NETS holds the folders SET-relu, SET-max, SET-hybrid, SET-square (of `train.py fit`) and SET-relu16, SET-square16 (of `finish`);
-FOLDER the test cases. `score` imports each network with the bits of its columns and runs the integers in the clear; `blind`
+FOLDER the test cases; with `--held` the networks were trained with `--fold I/K` on FOLDER, and are scored on the part left out.
+`score` imports each network with the bits of its columns and runs the integers in the clear; `blind`
 runs the first N cases between `bob` and `alice` of the folder BIN and counts the labels that differ from the integers'.
+`table` prints what the log says, of folds the mean and the standard deviation.
 """
 
 import argparse
@@ -22,11 +24,14 @@ import numpy
 import integers
 import scans
 import train
+from cases import Cases, part, values_of
+from cases import score as score_float
 
 COLUMNS = [  # name, network, bits of the shares
     ("ReLU, max pooling, float", "max", None),
     ("ReLU, float", "relu", None),
     ("ReLU, 32 bits", "relu", 32),
+    ("ReLU, 20 bits", "relu", 20),
     ("ReLU, 16 bits", "relu", 16),
     ("ReLU, 16 bits, finished", "relu16", 16),
     ("hybrid, float", "hybrid", None),
@@ -34,6 +39,9 @@ COLUMNS = [  # name, network, bits of the shares
     ("square, float", "square", None),
     ("square, 16 bits", "square", 16),
     ("square, 16 bits, finished", "square16", 16),
+    ("quadratic, float", "quadratic", None),
+    ("quadratic, 24 bits", "quadratic", 24),
+    ("quadratic, 16 bits", "quadratic", 16),
 ]
 
 
@@ -59,11 +67,14 @@ def called(command):
         raise scans.BadFolder(next((line for line in words if "error" in line), f"{command[0]}: exit code {done.returncode}"))
 
 
-def segmented(bundle, folder, limit):
-    """Path, labels by the integers, and reference of every case."""
+def segmented(bundle, settings, arguments):
+    """Every case, and its labels by the integers."""
     network = integers.Bundle(bundle)
-    for path, image, label in scans.pairs(folder, network.values(folder), network.manifest["graph"]["rank"])[:limit]:
-        yield path, network.segment(image), label
+    found = scans.pairs(arguments.folder, values_of(settings["labels"]), len(settings["size"]))
+    if arguments.held:
+        found = [found[index] for index in part(len(found), settings["fold"], held=True)]
+    for scan in found[:arguments.limit]:
+        yield scan, network.segment(scan)
 
 
 def score(arguments):
@@ -72,16 +83,23 @@ def score(arguments):
         if not (network / "network.onnx").exists():
             print(f"{network}: not trained, left out", file=sys.stderr)
             continue
+        settings = json.loads((network / "settings.json").read_text())
         line = {"set": arguments.set, "column": column}
+        if arguments.held:
+            if not settings.get("fold"):
+                raise scans.BadFolder(f"{network}: trained on all scans, not with --fold")
+            line["fold"] = settings["fold"]
         if bits is None:
             settings, steps, trained = train.restored(network)
-            line |= train.score(trained, settings, steps, arguments.folder, arguments.limit)
+            settings = settings if arguments.held else settings | {"fold": None}
+            cases = Cases(arguments.folder, settings, steps, arguments.held)
+            line |= score_float(trained, settings, cases, range(len(cases.images))[:arguments.limit])
         else:
             try:
                 bundle = imported(network, bits, arguments.programs)
-                names = [label["name"] for label in integers.Bundle(bundle).manifest["labels"]]
-                scores = [[integers.dice(found, label)(n) for n in range(len(names))]
-                          for _, found, label in segmented(bundle, arguments.folder, arguments.limit)]
+                names = [name for name, _ in settings["labels"]]
+                scores = [[integers.dice(found, scan.label)(n) for n in range(len(names))]
+                          for scan, found in segmented(bundle, settings, arguments)]
                 mean = lambda n: float(numpy.mean([row[n] for row in scores if row[n] is not None]))
                 line |= {"cases": len(scores), "dice": {name: round(mean(n), 4) for n, name in enumerate(names)}}
             except scans.BadFolder as error:
@@ -96,17 +114,18 @@ def blind(arguments):
         bundle = network / f"model{bits}.bunet"
         if bits is None or not bundle.exists():
             continue
+        settings = json.loads((network / "settings.json").read_text())
         values = numpy.array(integers.Bundle(bundle).values(arguments.folder))
         with tempfile.TemporaryDirectory() as place:
             keys = pathlib.Path(place)
             called([arguments.programs / "bunet", "keygen", "--dir", keys])
             with served(bundle, keys, arguments.programs) as address:
                 different = total = 0
-                for path, expected, _ in segmented(bundle, arguments.folder, arguments.limit):
-                    out = keys / path.name
+                for scan, expected in segmented(bundle, settings, arguments):
+                    out = keys / scan.path.name
                     called([arguments.programs / "alice", "segment", "--server", address, "--identity", keys / "alice.key",
-                                    "--trust", keys / "bob.crt", *arguments.flags.split(), "-i", path, "-o", out, "--quiet"])
-                    different += int((scans.read(out) != values[expected]).sum())
+                                    "--trust", keys / "bob.crt", *arguments.flags.split(), "-i", scan.path, "-o", out, "--quiet"])
+                    different += int((scans.read(out).values != values[expected]).sum())
                     total += expected.size
         say({"set": arguments.set, "column": column, "blind_cases": arguments.limit, "flags": arguments.flags,
              "voxels": total, "different": different}, arguments.log)
@@ -144,7 +163,13 @@ def table(arguments):
         for column, _, _ in COLUMNS:
             mine = [line for line in own if line["column"] == column]
             runs = "; ".join(f"{line['flags'].replace('--', '')}: {line['different']} of {line['voxels']:,}" for line in mine if "different" in line)
+            folds = [line["dice"] for line in mine if "fold" in line and "dice" in line]
+            if folds:
+                row(f"{column} ({len(folds)} folds)", *[f"{numpy.mean(own):.3f} ± {numpy.std(own, ddof=len(own) > 1):.3f}"
+                                                        for own in ([fold[name] for fold in folds] for name in names)], "")
             for line in mine:
+                if "fold" in line:
+                    continue
                 if "dice" in line:
                     row(column, *figures(line["dice"]), runs)
                 elif "refused" in line:
@@ -172,6 +197,7 @@ def main():
         command.add_argument("--programs", type=pathlib.Path, required=True, help="the folder with bunet, alice and bob")
         command.add_argument("--limit", type=int, default=None if name == "score" else 1)
         command.add_argument("--log", type=pathlib.Path, required=True)
+        command.add_argument("--held", action="store_true", help="score on the fold that each network was trained without")
     commands.choices["blind"].add_argument("--flags", default="--preset fast",
                                           help="for alice; `fast` is off by one unit at times, `--preset gc --strategy "
                                           "truncation=gc` is exact")

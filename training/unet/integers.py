@@ -7,6 +7,7 @@ Prints mean Dice per label over the cases of FOLDER (`images/`, `labels/`); `--w
 """
 
 import argparse
+import itertools
 import json
 import pathlib
 import sys
@@ -118,14 +119,22 @@ class Bundle:
                     values[old] = None
         return values[-1][0, 0].numpy().astype(numpy.uint8)
 
-    def segment(self, image):
-        """Of a scan, on its grid; only for scans that are no larger than the input, or cut around the centre."""
-        steps, size = self.manifest["preprocessing"], self.extents[3 - image.ndim:]
-        if any(found > wanted for found, wanted in zip(image.shape, size)) and steps["size"] != "centre_pad_crop":
-            raise scans.BadFolder(f"a scan of {image.shape} for a network of {size}: cut it into pieces first")
-        inner = scans.fitted(scans.normalised(image, steps), size)
-        found = self.labels(inner.reshape(self.extents)).reshape(size)
-        return scans.fitted(found, image.shape)
+    def segment(self, scan):
+        """Labels on the scan's own grid."""
+        steps, extents = self.manifest["preprocessing"], self.extents
+        grid = scans.Grid(scan, steps, self.manifest["graph"]["rank"] == 2)
+        image = scans.normalised(grid.image(scan.values), steps)
+        if steps["size"] == "centre_pad_crop":
+            return grid.back(scans.fitted(self.labels(scans.fitted(image, extents)), image.shape))
+        found, overlap = numpy.zeros(image.shape, numpy.uint8), steps["size"]["patches"]["overlap"]
+        patches = [scans.spans(extent, wanted, overlap) for extent, wanted in zip(image.shape, extents)]
+        for spans in itertools.product(*patches):
+            part = tuple(slice(start, start + wanted) for (start, _, _), wanted in zip(spans, extents))
+            labels = scans.fitted(self.labels(scans.fitted(image[part], extents)), image[part].shape)
+            own = tuple(slice(low, high) for _, low, high in spans)
+            inside = tuple(slice(low - start, high - start) for start, low, high in spans)
+            found[own] = labels[inside]
+        return grid.back(found)
 
 
 def dice(found, label):
@@ -140,18 +149,20 @@ def main():
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--limit", type=int)
     parser.add_argument("--write", type=pathlib.Path)
+    parser.add_argument("--values", type=int, nargs="+", help="what stands for the labels in the files of FOLDER [default: 0, 1, … in "
+                        "NIfTI, the grey values of the bundle in pictures]")
     arguments = parser.parse_args()
     try:
         bundle = Bundle(arguments.model)
-        kinds, values = bundle.manifest["labels"], bundle.values(arguments.folder)
+        kinds, values = bundle.manifest["labels"], arguments.values or bundle.values(arguments.folder)
         rank = bundle.manifest["graph"]["rank"]
         scores = []
-        for path, image, label in scans.pairs(arguments.folder, values, rank)[:arguments.limit]:
-            found = bundle.segment(image)
-            of = dice(found, label)
+        for scan in scans.pairs(arguments.folder, values, rank)[:arguments.limit]:
+            found = bundle.segment(scan)
+            of = dice(found, scan.label)
             scores.append([of(n) for n in range(len(kinds))])
             if arguments.write:
-                scans.write_labels(arguments.write / path.name, found, values, path)
+                scans.write_labels(arguments.write / scan.path.name, found, values, scan.path)
     except scans.BadFolder as error:
         sys.exit(f"integers.py: {error}")
     columns = [[score for score in column if score is not None] for column in zip(*scores)]

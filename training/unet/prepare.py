@@ -1,17 +1,23 @@
-"""Folders for `train.py` from public data: OUT/{train,test}/{images,labels}.
+"""Folders for `train.py`, from public data or from files of your own: OUT/{train,test}/{images,labels}.
 
     python prepare.py em DATA OUT             ISBI 2012 slices, `image` and `label`: the last five for testing, two
                                               crops of 200x200 each
     python prepare.py hippocampus DATA OUT    Decathlon Task04, `images` and `labels`: every eighth volume for testing
     python prepare.py heart DATA OUT          HVSMR 2016 label volumes, `labels_3d`: real anatomies on 64³ voxels with
                                               SIMULATED intensities; two of the eight patients for testing
+    python prepare.py pairs DATA OUT --image 'imagesTr/*_0000' --label 'labelsTr/*'
+                                              files whose names have what `*` stands for in common; every fifth for testing
 """
 
 import argparse
 import pathlib
+import re
 import shutil
+import sys
 
 import numpy
+
+import scans
 
 SIDE = 64
 # Mean grey of background, myocardium and blood pool in real slices of the set.
@@ -89,14 +95,53 @@ def heart(data, out, limit):
             nibabel.save(nibabel.Nifti1Image(label, numpy.eye(4)), labels / name)
 
 
+def matching(data, pattern):
+    """Files of any ending by what stands for the stars; the same text for several counts once, as in `sub-*/anat/sub-*_T2star`."""
+    pattern = pattern[:len(pattern) - len(pathlib.Path(pattern).name)] + scans.stem(pathlib.Path(pattern))
+    shape, found = re.compile("([^/]+)".join(map(re.escape, pattern.split("*")))), {}
+    for path in sorted(data.glob(pattern + "*")):
+        match = shape.fullmatch(path.relative_to(data).with_name(scans.stem(path)).as_posix())
+        if not match or path.name.startswith(".") or not path.name.lower().endswith(scans.ENDINGS):
+            continue
+        name = "_".join(dict.fromkeys(match.groups()))
+        if name in found:
+            raise scans.BadFolder(f"{path}: {found[name].name} would be called {name} too; let the pattern {pattern} tell them apart")
+        found[name] = path
+    if not found:
+        raise scans.BadFolder(f"{data}: no file is like {pattern}")
+    return found
+
+
+def pairs(data, out, image, label, limit):
+    images, labels = matching(data, image), matching(data, label)
+    images = {name: path for name, path in images.items() if path not in labels.values()}
+    alone = sorted(images.keys() ^ labels.keys())
+    if alone:
+        raise scans.BadFolder(f"{(images | labels)[alone[0]]}: {len(alone)} files, this one first, have no counterpart under {image} and {label}")
+    for index, name in enumerate(sorted(images)[:limit]):
+        for folder, path in zip(place(out, "test" if index % 5 == 0 else "train"), (images[name], labels[name])):
+            ending = path.name[len(scans.stem(path)):].lower()
+            shutil.copyfile(path, folder / (name + ending))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("set", choices=["em", "hippocampus", "heart"])
+    parser.add_argument("set", choices=["em", "hippocampus", "heart", "pairs"])
     parser.add_argument("data", type=pathlib.Path)
     parser.add_argument("out", type=pathlib.Path)
+    parser.add_argument("--image", help="of `pairs`: the names of the scans below DATA, with * for what they share with their labels")
+    parser.add_argument("--label", help="of `pairs`: the names of the labels")
     parser.add_argument("--limit", type=int, help="take this many scans only")
     arguments = parser.parse_args()
-    {"em": em, "hippocampus": hippocampus, "heart": heart}[arguments.set](arguments.data, arguments.out, arguments.limit)
+    if arguments.set != "pairs":
+        {"em": em, "hippocampus": hippocampus, "heart": heart}[arguments.set](arguments.data, arguments.out, arguments.limit)
+        return
+    if not all(pattern and "*" in pattern for pattern in (arguments.image, arguments.label)):
+        parser.error("pairs takes --image and --label, each with a * in it")
+    try:
+        pairs(arguments.data, arguments.out, arguments.image, arguments.label, arguments.limit)
+    except scans.BadFolder as error:
+        sys.exit(f"prepare.py: {error}")
 
 
 if __name__ == "__main__":

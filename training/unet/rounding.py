@@ -47,10 +47,12 @@ class Watch:
 
 
 class Rounded:
-    """Rounds what passes, for shares of `bits`."""
+    """Rounds what passes, for shares of `bits`. In training, `excess` is how far values leave the ranges that were watched: shares
+    must hold the largest one, and what it grows by is lost to all others. Without gradients, what shares cannot hold wraps."""
 
     def __init__(self, network, watch, bits):
-        self.value_bits, self.weight_bits = {}, {}
+        self.value_bits, self.weight_bits, self.bits, self.watched = {}, {}, bits, watch.largest
+        self.excess, self.frac_in = 0.0, {}
         layers = network.layers()
         sums = {name: math.floor(math.log2(2.0 ** (bits - 1 - (name == "readout")) / (MARGIN * watch.largest[name + ".sum"])))
                 for name in layers}
@@ -73,6 +75,7 @@ class Rounded:
             fits = [frac for frac in range(-6, 21) if room * 2.0 ** frac < 2.0 ** (bits - 1)]
             frac = min(fits, key=lambda frac: noise(frac, readers))
             self.value_bits.update(dict.fromkeys(values, frac))
+            self.frac_in |= dict.fromkeys(readers, frac)
             for name in readers:
                 w = min(sums[name] - frac, most[name])
                 self.weight_bits[name] = min(w, self.weight_bits.get(name, w))
@@ -80,13 +83,25 @@ class Rounded:
             if name.endswith(".before"):  # what is squared must fit as a square
                 self.value_bits[name] = math.floor(math.log2(math.sqrt(2.0 ** (bits - 1) / MARGIN) / watch.largest[name]))
 
+    def held(self, name, x, frac):
+        """`x` of `frac` fractional bits as shares hold it."""
+        if torch.is_grad_enabled():
+            self.excess = self.excess + torch.relu(x.abs().amax() / self.watched[name] - 1)
+            return x
+        half = 2.0 ** (self.bits - 1 - frac)
+        return (x + half) % (2 * half) - half
+
     def value(self, name, x):
-        return Through.apply(x, 2.0 ** -self.value_bits[name])
+        frac = self.value_bits[name]
+        finest = max(frac, 2 * self.value_bits.get(name + ".before", -99))  # a square, before it is cut to its own fraction
+        return Through.apply(self.held(name, x, finest), 2.0 ** -frac)
 
     def linear(self, name, layer, x):
         weight = Through.apply(layer.weight, 2.0 ** -self.weight_bits[name])
         convolve = {1: torch.nn.functional.conv2d, 2: torch.nn.functional.conv3d}[weight.ndim - 3]
+        how = {"padding": getattr(layer, "padding", 0)}
         if name.startswith("upconv"):
             convolve = {1: torch.nn.functional.conv_transpose2d, 2: torch.nn.functional.conv_transpose3d}[weight.ndim - 3]
-            return convolve(x, weight, layer.bias, stride=2)
-        return convolve(x, weight, layer.bias, padding=layer.padding)
+            how = {"stride": 2}
+        y = convolve(x, weight, layer.bias, **how)
+        return self.held(name + ".sum", y, self.frac_in[name] + self.weight_bits[name])

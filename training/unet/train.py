@@ -24,6 +24,7 @@ from torch import nn
 import network as nets
 import rounding
 import scans
+from cases import Cases, score
 
 CALIBRATION = 6
 RAMP, SETTLED = 0.4, 0.6  # when, in a training, squares have replaced ReLUs, and when norms keep their statistics
@@ -32,39 +33,6 @@ RAMP, SETTLED = 0.4, 0.6  # when, in a training, squares have replaced ReLUs, an
 def labelled(text):
     name, _, value = text.partition("=")
     return name, int(value) if value else None
-
-
-def values_of(labels):
-    return [index if value is None else value for index, (_, value) in enumerate(labels)]
-
-
-class Cases:
-    """Scans as arrays, cut and turned at random."""
-
-    def __init__(self, folder, settings, steps=None):
-        self.size, self.cut = settings["size"], settings["cut"]
-        values, rank = values_of(settings["labels"]), len(settings["size"])
-        read = scans.pairs(folder, values, rank)
-        self.steps = steps or scans.preprocessing(settings["intensity"], read, rank)
-        self.paths = [path for path, _, _ in read]
-        self.images = [scans.normalised(image, self.steps) for _, image, _ in read]
-        self.labels = [label for _, _, label in read]
-
-    def draw(self, index, random, flips, jitter):
-        image, label = self.images[index], self.labels[index]
-        start = [random.integers(max(found - wanted, 0) + 1) for found, wanted in zip(image.shape, self.cut)]
-        image, label = (scans.fitted(array, self.cut, start) for array in (image, label))
-        for axis in flips:
-            if random.random() < 0.5:
-                image, label = numpy.flip(image, axis), numpy.flip(label, axis)
-        if jitter:
-            image = image * (1 + jitter * random.uniform(-1, 1)) + jitter * random.uniform(-0.5, 0.5) * image.std()
-        return numpy.ascontiguousarray(image, numpy.float32), numpy.ascontiguousarray(label)
-
-    def batch(self, indices, random, flips, jitter):
-        drawn = [self.draw(index, random, flips, jitter) for index in indices]
-        images, labels = (torch.from_numpy(numpy.stack(part)) for part in zip(*drawn))
-        return images[:, None], labels.long()
 
 
 def loss_of(scores, labels):
@@ -91,15 +59,20 @@ def written(path, write):
 
 
 def optimiser_of(network, settings, steps):
-    optimiser = torch.optim.AdamW(network.parameters(), settings["rate"], weight_decay=1e-4)
-    return optimiser, torch.optim.lr_scheduler.OneCycleLR(optimiser, settings["rate"], total_steps=steps, pct_start=0.2)
+    """Of a folded network steps go by the size of each tensor: norms no longer level it, and weights before squares are small."""
+    size = lambda tensor: tensor.detach().square().mean().sqrt().item() if settings.get("bits") else 1.0
+    rates = [settings["rate"] * size(tensor) for tensor in network.parameters()]
+    groups = [{"params": [tensor], "lr": rate} for tensor, rate in zip(network.parameters(), rates)]
+    optimiser = torch.optim.AdamW(groups, weight_decay=1e-4)
+    return optimiser, torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total_steps=steps, pct_start=0.2)
 
 
-def run(network, cases, settings, out):
-    """All epochs, from the checkpoint if there is one; each epoch has random numbers of its own."""
+def run(network, cases, indices, settings, out, judge=None):
+    """All epochs, from the checkpoint if there is one; each epoch has random numbers of its own. With `judge`, a score of the
+    network, the network ends as it scored best, which may be as it began."""
     steps = -(-settings["crops"] // settings["batch"])
     optimiser, schedule = optimiser_of(network, settings, settings["epochs"] * steps)
-    path, done, spent = out / "checkpoint.pt", 0, 0.0
+    path, done, spent, best = out / "checkpoint.pt", 0, 0.0, None
     if path.exists():
         saved = torch.load(path, weights_only=True)
         if saved["settings"] != json.dumps(settings):
@@ -107,11 +80,15 @@ def run(network, cases, settings, out):
         network.load_state_dict(saved["network"])
         optimiser.load_state_dict(saved["optimiser"])
         schedule.load_state_dict(saved["schedule"])
-        done, spent = saved["epochs"], saved["seconds"]
+        done, spent, best = saved["epochs"], saved["seconds"], saved.get("best")
+    elif judge:
+        best = {"epoch": 0, "score": judge(network), "network": copied(network)}
+        noted({"epoch": 0, "integers": best["score"]}, out)
     for epoch in range(done, settings["epochs"]):
         begin = time.process_time()
         random = numpy.random.default_rng([settings["seed"], epoch])
-        order = numpy.concatenate([random.permutation(len(cases.images)) for _ in range(1 + settings["crops"] // len(cases.images))])
+        rounds = 1 + settings["crops"] // len(indices)
+        order = numpy.concatenate([numpy.array(indices)[random.permutation(len(indices))] for _ in range(rounds)])
         network.train()
         total = 0.0
         for step in range(steps):
@@ -126,7 +103,10 @@ def run(network, cases, settings, out):
                 scores = network(images)
             loss = loss_of(scores.float(), labels)
             optimiser.zero_grad()
-            (loss + sum(square.excess for square in network.squares())).backward()
+            excess = sum(square.excess for square in network.squares())
+            if network.numbers:
+                excess, network.numbers.excess = excess + network.numbers.excess, 0.0
+            (loss + excess).backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimiser.step()
             schedule.step()
@@ -135,13 +115,28 @@ def run(network, cases, settings, out):
         line = {"epoch": epoch + 1, "loss": round(total / settings["crops"], 4), "cpu_seconds": round(spent, 1)}
         if not numpy.isfinite(total):
             raise scans.BadFolder(f"epoch {epoch + 1}: the loss is no number; take a lower --rate, or --from a ReLU network")
-        print(json.dumps(line), flush=True)
-        with (out / "log.jsonl").open("a") as log:
-            log.write(json.dumps(line) + "\n")
+        if judge:
+            line["integers"] = judge(network)
+            if line["integers"] > best["score"]:
+                best = {"epoch": epoch + 1, "score": line["integers"], "network": copied(network)}
+        noted(line, out)
         state = {"settings": json.dumps(settings), "network": network.state_dict(), "optimiser": optimiser.state_dict(),
-                 "schedule": schedule.state_dict(), "epochs": epoch + 1, "seconds": spent}
+                 "schedule": schedule.state_dict(), "epochs": epoch + 1, "seconds": spent, "best": best}
         written(path, lambda temporary: torch.save(state, temporary))
-    return spent
+    if best:
+        network.load_state_dict(best["network"])
+        print(f"kept: the network of epoch {best['epoch']}, mean Dice {best['score']} among the integers" if best["epoch"] else
+              f"finishing won nothing: the network is kept as it was, mean Dice {best['score']} among the integers")
+
+
+def copied(network):
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+def noted(line, out):
+    print(json.dumps(line), flush=True)
+    with (out / "log.jsonl").open("a") as log:
+        log.write(json.dumps(line) + "\n")
 
 
 def export(network, settings, steps, out):
@@ -172,34 +167,8 @@ def restored(folder):
     except OSError as error:
         raise scans.BadFolder(f"{folder}: not the folder of a finished training ({error})") from error
     network = build(settings)
-    network.load_state_dict(saved["network"])
+    network.load_state_dict((saved.get("best") or saved)["network"])
     return settings, steps, network.eval()
-
-
-@torch.no_grad()
-def score(network, settings, steps, folder, limit=None):
-    """Mean Dice over cases of every label, and of answering one label everywhere, the best one."""
-    network.eval()
-    cases = Cases(folder, settings, steps)
-    count = len(settings["labels"])
-    dice, trivial = ([[] for _ in range(count)] for _ in range(2))
-    for image, label in list(zip(cases.images, cases.labels))[:limit]:
-        if "patches" in steps["size"]:  # a network of convolutions takes pictures of any size that its poolings divide
-            unit = 2 ** (len(settings["channels"]) - 1)
-            size = [-(-extent // unit) * unit for extent in label.shape]
-        else:
-            size = cases.size
-        found = network(torch.from_numpy(scans.fitted(image, size))[None, None]).argmax(1)[0].numpy()
-        found = scans.fitted(found, label.shape)
-        for index in range(count):
-            own = label == index
-            if own.any() or (found == index).any():
-                dice[index].append(2 * (own & (found == index)).sum() / (own.sum() + (found == index).sum()))
-            if own.any():
-                trivial[index].append(2 * own.sum() / (own.sum() + own.size))
-    mean = lambda part: {name: round(float(numpy.mean(values)), 4) if values else None
-                         for (name, _), values in zip(settings["labels"], part)}
-    return {"cases": len(cases.images[:limit]), "dice": mean(dice), "all_one_label": mean(trivial)}
 
 
 def say_import(settings, out, bits):
@@ -209,7 +178,8 @@ def say_import(settings, out, bits):
 
 
 def fit(arguments):
-    taken = ("channels", "activations", "pooling", "intensity", "seed", "epochs", "crops", "batch", "rate", "flip", "jitter", "bf16")
+    taken = ("channels", "activations", "pooling", "intensity", "orientation", "spacing", "fold", "foreground", "seed", "epochs", "crops",
+             "batch", "rate", "flip", "jitter", "bf16")
     settings = {"size": arguments.size, "cut": arguments.cut or arguments.size,
                 "labels": [list(label) for label in arguments.labels], "warm": str(arguments.warm) if arguments.warm else None}
     settings |= {name: getattr(arguments, name) for name in taken}
@@ -221,38 +191,70 @@ def fit(arguments):
     settings["crops"] = settings["crops"] or len(cases.images)
     network = build(settings)
     if arguments.warm:
-        network.warm_start(restored(arguments.warm)[2].state_dict())
+        begun, _, trained = restored(arguments.warm)
+        if begun.get("fold") != settings["fold"]:
+            raise scans.BadFolder(f"{arguments.warm}: trained on other folds, and so on scans that this training is scored on")
+        network.warm_start(trained.state_dict())
     complete(network, cases, settings, arguments)
 
 
 def finish(arguments):
-    """From a trained network: batch norm folded, scales fixed from training scans, then a few epochs with rounding."""
+    """From a trained network: batch norm folded, scales fixed from training scans, then a few epochs with rounding. Every eighth
+    scan is left out, and says which epoch's network scores best as integers."""
     settings, steps, network = restored(arguments.folder)
     if settings.get("bits"):
         raise scans.BadFolder(f"{arguments.folder}: it is finished already; begin from the float network")
-    settings |= {"bits": arguments.bits, "epochs": arguments.epochs, "rate": arguments.rate, "warm": None, "bf16": False,
-                 "crops": arguments.crops or settings["crops"]}
+    if settings["activations"] == "quadratic":
+        raise scans.BadFolder(f"{arguments.folder}: finishing knows no trained quadratics; import the float network")
+    squares = settings["activations"] == "square"
+    settings |= {"bits": arguments.bits, "epochs": arguments.epochs, "warm": None, "bf16": False,
+                 "rate": arguments.rate or (0.0005 if squares else 0.003), "crops": arguments.crops or settings["crops"]}
     cases = Cases(arguments.data, settings, steps)
+    left = list(range(len(cases.images)))[::8]
+    watched = [index for index in range(len(cases.images)) if index not in left] or left
+    watched = watched[::max(1, len(watched) // CALIBRATION)][:CALIBRATION]
     network.fold()
-    network.numbers = watch = rounding.Watch()
-    random = numpy.random.default_rng(settings["seed"])
-    with torch.no_grad():
-        for index in random.permutation(len(cases.images))[:16]:
-            network(cases.batch([index], random, settings["flip"], 0)[0])
-    network.numbers = rounding.Rounded(network, watch, arguments.bits)
-    complete(network, cases, settings, arguments)
+
+    def rounded():
+        unit = 2 ** (len(settings["channels"]) - 1)
+        network.numbers = watch = rounding.Watch()
+        with torch.no_grad():
+            for index in watched:
+                network(cases.whole(index, unit))
+        return rounding.Rounded(network, watch, arguments.bits)
+
+    def judge(network):
+        """With the scales that an import would choose anew."""
+        trained, network.numbers = network.numbers, rounded()
+        found = score(network, settings, cases, left)["dice"]
+        network.numbers = trained
+        return round(float(numpy.mean([dice for dice in found.values() if dice is not None])), 4)
+
+    network.numbers = rounded()
+    complete(network, cases, settings, arguments, judge, left)
 
 
-def complete(network, cases, settings, arguments):
-    """Trains, and writes all that comes of it."""
+def tested(arguments):
+    settings, steps, network = restored(arguments.folder)
+    print(json.dumps(score(network, settings, Cases(arguments.test, settings | {"fold": None}, steps))))
+
+
+def complete(network, cases, settings, arguments, judge=None, left=()):
+    """Trains, but not on what is left out, and writes all that comes of it."""
     out = arguments.output
     out.mkdir(parents=True, exist_ok=True)
-    run(network, cases, settings, out)
+    indices = [index for index in range(len(cases.images)) if index not in left] or list(left)
+    run(network, cases, indices, settings, out, judge)
     network.numbers = None
     export(network, settings, cases.steps, out)
-    calibration(cases.paths, out)
+    calibration([cases.scans[index].path for index in indices], out)
+    held = None
     if arguments.test:
-        result = score(network, settings, cases.steps, arguments.test)
+        held = Cases(arguments.test, settings | {"fold": None}, cases.steps)
+    elif settings.get("fold"):
+        held = Cases(getattr(arguments, "data", arguments.folder), settings, cases.steps, held=True)
+    if held:
+        result = score(network, settings, held)
         written(out / "score.json", lambda path: path.write_text(json.dumps(result) + "\n"))
         print(json.dumps(result))
     say_import(settings, out, settings.get("bits", 24))
@@ -260,6 +262,26 @@ def complete(network, cases, settings, arguments):
 
 def extents(text):
     return [int(part) for part in text.split("x")]
+
+
+def lengths(text):
+    found = [float(part) for part in text.split("x")]
+    if len(found) != 3 or min(found) <= 0:
+        raise argparse.ArgumentTypeError(f"{text}: three lengths in mm are expected, as 0.5x0.5x5")
+    return found
+
+
+def directions(text):
+    if sorted(next((k for k, pair in enumerate(scans.WORLD) if letter in pair), -1) for letter in text) != [0, 1, 2]:
+        raise argparse.ArgumentTypeError(f"{text}: one each of R/L, A/P and S/I is expected, as RAS")
+    return text
+
+
+def fold(text):
+    index, _, folds = text.partition("/")
+    if not (index.isdigit() and folds.isdigit() and 1 <= int(index) <= int(folds) >= 2):
+        raise argparse.ArgumentTypeError(f"{text}: 1/5 is the first of five")
+    return [int(index), int(folds)]
 
 
 def main():
@@ -274,7 +296,8 @@ def main():
         command.add_argument("--test", type=pathlib.Path, help="a folder to score on at the end")
         command.add_argument("--epochs", type=int, default=20 if name == "fit" else 4)
         command.add_argument("--crops", type=int, help="drawn per epoch; default: one per scan")
-        command.add_argument("--rate", type=float, default=0.005 if name == "fit" else 0.0003)
+        command.add_argument("--rate", type=float, default=0.005 if name == "fit" else None,
+                             help=None if name == "fit" else "by the size of each weight [default: 0.003, of squares 0.0005]")
     training = commands.choices["fit"]
     training.add_argument("--size", type=extents, required=True, help="of the network's input, e.g. 200x200 or 40x64x48")
     training.add_argument("--cut", type=extents, help="train on pieces of this size [default: the input's]")
@@ -285,6 +308,11 @@ def main():
     training.add_argument("--pooling", choices=["average", "max"], default="average")
     training.add_argument("--intensity", choices=["unit", "zscore"], default="unit")
     training.add_argument("--from", dest="warm", type=pathlib.Path, metavar="OUT", help="begin with this ReLU network's weights")
+    training.add_argument("--orientation", default="RAS", type=directions, help="of NIfTI scans: where x, y and z shall point; a planar "
+                          "network reads slices along z")
+    training.add_argument("--spacing", type=lengths, help="of NIfTI scans, along x, y and z, e.g. 0.5x0.5x5 [default: the middle ones]")
+    training.add_argument("--fold", type=fold, metavar="I/K", help="leave the I-th of K parts of the scans out, and score on it")
+    training.add_argument("--foreground", type=float, default=0.0, help="share of pieces around a voxel of any label but the first")
     training.add_argument("--batch", type=int, default=4)
     training.add_argument("--flip", type=int, nargs="*", default=[], metavar="AXIS", help="axes along which scans may be mirrored")
     training.add_argument("--jitter", type=float, default=0.1, help="how far brightness and contrast vary")
@@ -296,8 +324,7 @@ def main():
     scoring = commands.add_parser("score")
     scoring.add_argument("folder", type=pathlib.Path)
     scoring.add_argument("--test", type=pathlib.Path, required=True)
-    scoring.set_defaults(run=lambda arguments: print(json.dumps(
-        score(*(lambda s, p, n: (n, s, p))(*restored(arguments.folder)), arguments.test))))
+    scoring.set_defaults(run=tested)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     try:
