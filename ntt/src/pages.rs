@@ -4,23 +4,31 @@
 //! miss the address cache. Linux gives 2 MiB pages on request.
 
 use crate::simd::Group;
+use rayon::prelude::*;
+use std::mem::MaybeUninit;
 
 /// Buffers below this size stay on ordinary pages.
 const LARGE: usize = 4 << 20;
 
-/// `len` zero groups.
+/// `len` zero groups. The first touch of a page is dear, so the threads of the current rayon pool share them.
+#[expect(unsafe_code, reason = "memory that several threads fill")]
 pub(crate) fn zeroed(len: usize) -> Vec<Group> {
     let mut groups = Vec::with_capacity(len);
+    let memory = &mut groups.spare_capacity_mut()[..len];
     if len * size_of::<Group>() >= LARGE {
-        request_huge_pages(groups.spare_capacity_mut());
+        request_huge_pages(memory);
     }
-    groups.resize(len, Group::default());
+    memory.par_chunks_mut(LARGE / size_of::<Group>()).for_each(|part| {
+        part.fill(MaybeUninit::new(Group::default()));
+    });
+    // SAFETY: the first `len` elements were just written.
+    unsafe { groups.set_len(len) };
     groups
 }
 
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "system call")]
-fn request_huge_pages<T>(memory: &mut [std::mem::MaybeUninit<T>]) {
+fn request_huge_pages<T>(memory: &mut [MaybeUninit<T>]) {
     const PAGE: usize = 4096;
     let range = memory.as_mut_ptr_range();
     let start = (range.start as usize).next_multiple_of(PAGE);
@@ -35,7 +43,7 @@ fn request_huge_pages<T>(memory: &mut [std::mem::MaybeUninit<T>]) {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn request_huge_pages<T>(_memory: &mut [std::mem::MaybeUninit<T>]) {}
+fn request_huge_pages<T>(_memory: &mut [MaybeUninit<T>]) {}
 
 #[cfg(test)]
 mod tests {

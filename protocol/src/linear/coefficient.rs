@@ -32,12 +32,14 @@ use crate::party::{Alice, Bob};
 use crate::report::STATISTICAL_BITS;
 use crate::strategy::Refusal;
 use channels::{Rx, Tx};
+use meter::Primitive;
 use ntt::mac::flat::FlatTiles;
 use pahe::{
     Accumulators, CiphertextBlock, Decryptor, Encryptor, MOST_TILES, Noise, OnceSums, Params, Positions,
     ReplyFormat, ReplyJob, RunBudget, Sanitiser, Unsanitised, UploadFormat, UploadStream, WeightBlock,
     WeightNorm,
 };
+use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -164,29 +166,48 @@ impl CoefficientEngine {
         (0..outputs).step_by(self.block).map(move |start| start..(start + self.block).min(outputs))
     }
 
-    /// Where one output polynomial of a window holds results, channel by channel.
-    fn positions(&self, window: usize, output: usize) -> Vec<u32> {
-        let channels = self.layout.outputs_of(output).len();
+    /// Where output polynomials of a window hold results, channel by channel: all of the list, or as much of it as there are
+    /// channels in the last.
+    fn positions(&self, window: usize) -> Vec<u32> {
+        let channels = self.layout.outputs_of(0).len();
         let shift = |o: usize| (o * self.layout.output_stride()) as u32;
         let slots = &self.outputs[window];
         (0..channels).flat_map(|o| slots.iter().map(move |slot| slot.coefficient + shift(o))).collect()
     }
 
-    /// Puts the results of one output polynomial into place.
-    fn scatter(&self, window: usize, output: usize, values: &[u64], out: &mut [u64]) {
-        let volume = super::volume(self.layout.stencil());
-        let slots = &self.outputs[window];
-        for (channel, values) in self.layout.outputs_of(output).zip(values.chunks_exact(slots.len().max(1))) {
-            for (slot, &value) in slots.iter().zip(values) {
-                out[channel * volume + slot.voxel as usize] = value;
-            }
-        }
+    /// Values in the reply of one output polynomial of a window.
+    fn reply_len(&self, window: usize, output: usize) -> usize {
+        self.outputs[window].len() * self.layout.outputs_of(output).len()
     }
 
-    /// Windows and output polynomials of one block of replies, in order.
-    fn replies(&self, group: &Range<usize>, block: &Range<usize>) -> Vec<(usize, usize, Vec<u32>)> {
+    /// Bytes of one block of replies.
+    fn reply_bytes(&self, group: &Range<usize>, block: &Range<usize>) -> usize {
         let pairs = group.clone().flat_map(|window| block.clone().map(move |output| (window, output)));
-        pairs.map(|(window, output)| (window, output, self.positions(window, output))).collect()
+        pairs.map(|(w, o)| self.reply.reply_bytes(&self.params, self.reply_len(w, o))).sum()
+    }
+
+    /// Puts the results of one block of replies, window by window and output by output, into place.
+    fn scatter(&self, group: &Range<usize>, block: &Range<usize>, values: &[u64], out: &mut [u64]) {
+        let volume = super::volume(self.layout.stencil());
+        let unfold = self.layout.outputs_of(0).len();
+        let mut starts = Vec::with_capacity(group.len());
+        let mut start = 0;
+        for window in group.clone() {
+            starts.push(start);
+            start += block.clone().map(|output| self.reply_len(window, output)).sum::<usize>();
+        }
+        let first = block.start * unfold;
+        let channels = out.par_chunks_mut(volume).skip(first).take(block.len() * unfold);
+        channels.enumerate().for_each_init(
+            || meter::scope(Primitive::Local),
+            |_, (channel, out)| {
+                for (window, start) in group.clone().zip(&starts) {
+                    let slots = &self.outputs[window];
+                    let values = &values[start + channel * slots.len()..][..slots.len()];
+                    slots.iter().zip(values).for_each(|(slot, &value)| out[slot.voxel as usize] = value);
+                }
+            },
+        );
     }
 
     fn send_uploads(
@@ -215,27 +236,28 @@ impl CoefficientEngine {
         let mut values = Zeroizing::new(Vec::new());
         for group in self.groups() {
             for block in self.blocks() {
-                let replies = self.replies(&group, &block);
-                let bytes = rx.recv(self.reply_bytes(&replies))?;
-                let positions: Vec<_> = replies.iter().map(|reply| Positions::List(&reply.2)).collect();
+                let bytes = rx.recv(self.reply_bytes(&group, &block))?;
+                let lists: Vec<_> = group.clone().map(|window| self.positions(window)).collect();
                 values.clear();
-                decryptor.decrypt(&bytes, &positions, &mut values)?;
-                self.scatter_all(&replies, &values, &mut out);
+                decryptor.decrypt(&bytes, &self.listed(&group, &block, &lists), &mut values)?;
+                self.scatter(&group, &block, &values, &mut out);
             }
         }
         Ok(out)
     }
 
-    fn reply_bytes(&self, replies: &[(usize, usize, Vec<u32>)]) -> usize {
-        replies.iter().map(|reply| self.reply.reply_bytes(&self.params, reply.2.len())).sum()
-    }
-
-    fn scatter_all(&self, replies: &[(usize, usize, Vec<u32>)], mut values: &[u64], out: &mut [u64]) {
-        for (window, output, positions) in replies {
-            let (head, rest) = values.split_at(positions.len());
-            self.scatter(*window, *output, head, out);
-            values = rest;
-        }
+    /// The positions of one block of replies, from those of its windows.
+    fn listed<'p>(
+        &self,
+        group: &Range<usize>,
+        block: &Range<usize>,
+        lists: &'p [Vec<u32>],
+    ) -> Vec<Positions<'p>> {
+        let pairs = group.clone().zip(lists).flat_map(|pair| block.clone().map(move |output| (pair, output)));
+        let listed = |((window, list), output): ((usize, &'p Vec<u32>), usize)| {
+            Positions::List(&list[..self.reply_len(window, output)])
+        };
+        pairs.map(listed).collect()
     }
 }
 
@@ -416,10 +438,12 @@ impl Product<'_> {
         source: &dyn Fn(usize, usize) -> Unsanitised<'s>,
         tx: &mut Tx,
     ) -> Result<(), ProtocolError> {
-        let replies = self.engine.replies(group, block);
-        let jobs = replies.iter().map(|(window, output, positions)| ReplyJob {
-            source: source(*window, *output),
-            positions: Positions::List(positions),
+        let lists: Vec<_> = group.clone().map(|window| self.engine.positions(window)).collect();
+        let positions = self.engine.listed(group, block, &lists);
+        let pairs = group.clone().flat_map(|window| block.clone().map(move |output| (window, output)));
+        let jobs = pairs.zip(positions).map(|((window, output), positions)| {
+            let source = source(window, output);
+            ReplyJob { source, positions }
         });
         let jobs: Vec<_> = jobs.collect();
         self.bytes.clear();
@@ -427,7 +451,7 @@ impl Product<'_> {
         self.sanitiser.reply(&jobs, &mut self.bytes, &mut self.shares);
         tx.send(&self.bytes)?;
         tx.flush()?;
-        self.engine.scatter_all(&replies, &self.shares, &mut self.out);
+        self.engine.scatter(group, block, &self.shares, &mut self.out);
         Ok(())
     }
 }
