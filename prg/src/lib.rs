@@ -14,6 +14,9 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// Blocks encrypted per batch: enough to keep the widest AES unit busy, small enough for L1.
 const BATCH: usize = 64;
 
+/// Blocks of a long batch. AES reads counters four at a time: they must have been written well before, or it waits.
+const LONG: usize = 256;
+
 /// A 128-bit secret seed, wiped when dropped. It has neither `Debug` nor `PartialEq`.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct Seed([u8; 16]);
@@ -63,7 +66,9 @@ pub struct Prg {
     cipher: Aes128,
     counter: u64,
     nonce: u64,
-    buffer: [u8; 16 * BATCH],
+    /// One batch, in words: wiping goes by elements.
+    buffer: [u64; 2 * BATCH],
+    /// Bytes of it that were handed out.
     used: usize,
 }
 
@@ -82,7 +87,7 @@ impl Prg {
     /// One of 2^64 independent streams of `seed`, with random access by `nonce`.
     pub fn with_nonce(seed: &Seed, nonce: u64) -> Self {
         let cipher = Aes128::new(&Array(seed.0));
-        Self { cipher, counter: 0, nonce, buffer: [0; 16 * BATCH], used: 16 * BATCH }
+        Self { cipher, counter: 0, nonce, buffer: [0; 2 * BATCH], used: 16 * BATCH }
     }
 
     /// A stream from fresh operating-system entropy.
@@ -99,10 +104,13 @@ impl Prg {
 
     /// Fills `out` with the next bytes of the stream.
     pub fn fill(&mut self, mut out: &mut [u8]) {
-        let buffered = out.len().min(self.buffer.len() - self.used);
+        let buffered = out.len().min(16 * BATCH - self.used);
         let (head, rest) = out.split_at_mut(buffered);
-        head.copy_from_slice(&self.buffer[self.used..self.used + buffered]);
+        head.copy_from_slice(&bytemuck::cast_slice(&self.buffer)[self.used..self.used + buffered]);
         self.used += buffered;
+        out = rest;
+        let (long, rest) = out.split_at_mut(out.len() - out.len() % (16 * LONG));
+        self.long_batches(long);
         out = rest;
         while out.len() >= 16 * BATCH {
             let (head, rest) = out.split_at_mut(16 * BATCH);
@@ -110,11 +118,29 @@ impl Prg {
             out = rest;
         }
         if !out.is_empty() {
-            let mut buffer = [0; 16 * BATCH];
-            self.blocks(&mut buffer);
-            out.copy_from_slice(&buffer[..out.len()]);
+            let mut buffer = [0; 2 * BATCH];
+            let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut buffer);
+            self.blocks(bytes);
+            out.copy_from_slice(&bytes[..out.len()]);
             self.used = out.len();
             self.buffer = buffer;
+        }
+    }
+
+    /// Long batches of the stream into `out`, as many as it holds.
+    fn long_batches(&mut self, out: &mut [u8]) {
+        if out.is_empty() {
+            return;
+        }
+        let mut counters: [[u64; 2]; LONG] =
+            std::array::from_fn(|i| [(self.counter + i as u64).to_le(), self.nonce.to_le()]);
+        for out in out.chunks_exact_mut(16 * LONG) {
+            let blocks = Array::cast_slice_from_core(bytemuck::cast_slice(&counters));
+            let out = Array::cast_slice_from_core_mut(out.as_chunks_mut::<16>().0);
+            // Both have LONG blocks.
+            let _ = self.cipher.encrypt_blocks_b2b(blocks, out);
+            self.counter += LONG as u64;
+            counters.iter_mut().for_each(|[low, _]| *low = (u64::from_le(*low) + LONG as u64).to_le());
         }
     }
 
@@ -173,6 +199,18 @@ impl Prg {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_and_short_batches_are_one_stream() {
+        let seed = Seed::from_bytes([5; 16]);
+        let (mut at_once, mut piecewise) = (vec![0; 3 * 16 * LONG + 16 * BATCH + 77], Vec::new());
+        Prg::with_nonce(&seed, 9).fill(&mut at_once);
+        let mut prg = Prg::with_nonce(&seed, 9);
+        while piecewise.len() < at_once.len() {
+            piecewise.extend(prg.next_u64().to_le_bytes());
+        }
+        assert!(at_once == piecewise[..at_once.len()]);
+    }
 
     #[test]
     fn the_stream_is_aes_in_counter_mode() {
