@@ -1,6 +1,6 @@
 //! Runs criterion on CPU time and keeps what the closing table needs.
 
-use criterion::Criterion;
+use criterion::{Criterion, SamplingMode};
 use serde::{Deserialize, Serialize};
 use std::hint::black_box;
 use std::time::Duration;
@@ -93,13 +93,16 @@ impl Suite {
     /// `work` makes so many calls and tells what they took.
     fn sample(&mut self, kernel: Kernel, mut work: impl FnMut(u64) -> f64) -> Option<f64> {
         let mut samples = Vec::new();
-        self.criterion.bench_function(&format!("{}/{}", kernel.group, kernel.name), |bencher| {
+        let mut group = self.criterion.benchmark_group(kernel.group);
+        group.sampling_mode(SamplingMode::Flat); // equally many calls per sample: some kernels take seconds
+        group.bench_function(&kernel.name, |bencher| {
             bencher.iter_custom(|calls| {
                 let spent = work(calls);
                 samples.push(spent / calls as f64 / kernel.units);
                 Duration::from_secs_f64(spent)
             });
         });
+        group.finish();
         // Warming up comes first.
         let mut last = samples.split_off(samples.len().saturating_sub(SAMPLES));
         last.sort_by(f64::total_cmp);
