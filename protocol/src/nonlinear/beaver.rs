@@ -93,7 +93,7 @@ struct Pairs {
 }
 
 /// Values that are opened at a time; several threads share them in pieces.
-const WINDOW: usize = 1 << 18;
+const WINDOW: usize = if cfg!(test) { 1 << 14 } else { 1 << 18 };
 /// A piece: bits of any width fill whole bytes.
 const PIECE: usize = 1 << 13;
 
@@ -131,7 +131,8 @@ impl Pairs {
         adds_product: bool,
     ) -> Result<Vec<u64>, ProtocolError> {
         let share = prepared.0.pop().filter(|_| prepared.0.len() == self.factors);
-        let mut share = share.ok_or_else(|| ProtocolError::Disagreement("pairs were not prepared".into()))?;
+        let share = share.ok_or_else(|| ProtocolError::Disagreement("pairs were not prepared".into()))?;
+        let mut share = Zeroizing::new(share);
         let opening = Opening { m: self.modulus(), inputs, parts: &prepared.0, adds_product };
         channel.stream(|tx, rx| {
             std::thread::scope(|scope| {
@@ -143,7 +144,7 @@ impl Pairs {
                 }
             })
         })?;
-        Ok(share)
+        Ok(std::mem::take(&mut share))
     }
 }
 
@@ -303,14 +304,24 @@ mod tests {
     #[test]
     fn several_ciphertexts_and_a_short_one_square() {
         let mut prg = Prg::new(&Seed::from_bytes([61; 16]));
-        for p in [40_961, 737_281, 16_760_833] {
+        for (p, lens) in [(40_961, &[1, 5000][..]), (737_281, &[5000, 40_000]), (16_760_833, &[1, 5000])] {
             let modulus = Modulus::prime(p).unwrap();
             let limit = ((p / 2) as f64).sqrt() as i64 - 1;
-            for len in [1, 5000] {
+            for &len in lens {
                 let values = values_below(limit, len, &mut prg);
                 run_layer(&BeaverSquare, Layer::new(Op::Square, &values, modulus, modulus), &mut prg)
                     .assert_exact();
             }
         }
+    }
+
+    #[test]
+    fn products_of_several_windows_are_exact() {
+        let mut prg = Prg::new(&Seed::from_bytes([62; 16]));
+        let modulus = Modulus::prime(737_281).unwrap();
+        let [x, y] = [(); 2].map(|()| values_below(600, WINDOW + PIECE + 3, &mut prg));
+        let shape = models::Shape { channels: 1, dims: [1, 1, y.len()] };
+        let layer = Layer::new(Op::Mul, &x, modulus, modulus).with(shape, &y);
+        run_layer(&BeaverProduct, layer, &mut prg).assert_exact();
     }
 }

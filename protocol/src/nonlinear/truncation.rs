@@ -163,7 +163,7 @@ impl Step for Truncation {
 
     fn alice(&self, alice: &mut Alice, _: Prepared, inputs: &[&Share]) -> Result<Vec<u64>, ProtocolError> {
         let shares = &inputs[0].values;
-        let mut t = vec![0; self.len];
+        let mut t = Zeroizing::new(vec![0; self.len]);
         let factor = match self.ring() {
             None => 0,
             Some((ring, factor)) => {
@@ -181,7 +181,7 @@ impl Step for Truncation {
         pieces.for_each(|(t, shares)| {
             t.iter_mut().zip(shares).for_each(|(t, &a)| *t = self.to.sub(self.floor(a), *t * factor));
         });
-        Ok(t)
+        Ok(std::mem::take(&mut t))
     }
 
     fn bob(
@@ -192,7 +192,7 @@ impl Step for Truncation {
         inputs: &[&Share],
     ) -> Result<Vec<u64>, ProtocolError> {
         let (shares, lift) = (&inputs[0].values, lift(self.from, self.shift));
-        let mut r = vec![0; self.len];
+        let mut r = Zeroizing::new(vec![0; self.len]);
         let (factor, weight) = match self.ring() {
             None => (0, 0),
             Some((ring, factor)) => {
@@ -218,7 +218,7 @@ impl Step for Truncation {
                 *r = self.to.add(own, *r * factor);
             }
         });
-        Ok(r)
+        Ok(std::mem::take(&mut r))
     }
 }
 
