@@ -12,7 +12,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a tool for developers may fail loudly")]
 
 use imaging::{
-    Axes, Colour, Divisor, Intensity, LabelGreys, Preprocessing, Scan, Size, prepare, read_labels, score,
+    Axes, AxisCodes, Colour, Divisor, Intensity, LabelGreys, Preprocessing, Scan, Size, prepare, read_labels, score,
     trivial_baseline,
 };
 
@@ -87,7 +87,7 @@ fn em_preprocessing() -> Preprocessing {
 fn hippocampus_preprocessing() -> Preprocessing {
     Preprocessing {
         colour: Colour::Grey,
-        orientation: None,
+        orientation: Some(AxisCodes::try_from("RAS".to_owned()).unwrap()),
         spacing: None,
         intensity: Intensity::Zscore { clip: Some(4.0) },
         size: Size::CentrePadCrop,

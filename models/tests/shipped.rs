@@ -2,25 +2,31 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail loudly")]
 
-use imaging::{LabelGreys, Preprocessing, Scan, prepare, read_labels, score};
+use imaging::{Geometry, LabelGreys, Preprocessing, Scan, prepare, read_labels, score};
 use models::manifest::label_bytes;
-use models::{bundle, reference};
+use models::{Model, bundle, reference};
+use ndarray::{Array3, s};
 use std::path::{Path, PathBuf};
 
 fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../data").join(name)
 }
 
-/// Dice per label of a shipped bundle on a shipped scan, every value within its proved range.
-fn dice(model: &str, image: &str, label: &str) -> Vec<f64> {
-    let model = bundle::load(&data(&format!("models/{model}.bunet"))).unwrap();
+/// Labels of a shipped bundle on a scan's own grid, every value within its proved range.
+fn segmented(model: &Model, scan: &Scan) -> Array3<u8> {
     let manifest = &model.manifest;
     let preprocessing: Preprocessing = serde_json::from_value(manifest.preprocessing.clone()).unwrap();
-    let scan = Scan::read(data(image)).unwrap();
-    let prepared = prepare(&scan, &preprocessing, manifest.graph.node(0).shape.dims).unwrap();
+    let prepared = prepare(scan, &preprocessing, manifest.graph.node(0).shape.dims).unwrap();
     let input = manifest.quantise_input(&prepared.input(0));
-    let labels = label_bytes(&reference::run_checked(&model, &input).unwrap()).unwrap();
-    let found = prepared.restore(&[labels]).unwrap();
+    let labels = label_bytes(&reference::run_checked(model, &input).unwrap()).unwrap();
+    prepared.restore(&[labels]).unwrap()
+}
+
+/// Dice per label of a shipped bundle on a shipped scan.
+fn dice(name: &str, image: &str, label: &str) -> Vec<f64> {
+    let model = bundle::load(&data(&format!("models/{name}.bunet"))).unwrap();
+    let found = segmented(&model, &Scan::read(data(image)).unwrap());
+    let manifest = &model.manifest;
     let greys = LabelGreys::new(manifest.labels.iter().map(|label| label.grey).collect()).unwrap();
     let truth = read_labels(data(label), &greys).unwrap();
     let scores = score(found.view(), truth.view(), manifest.labels.len() as u8);
@@ -41,4 +47,19 @@ fn the_hippocampus_bundle_finds_both_parts() {
     let dice = dice("hip_relu", "hippocampus_003.nii.gz", "hippocampus_003_label.nii.gz");
     println!("hip_relu: {dice:.4?}");
     assert!(dice[1] > 0.8 && dice[2] > 0.8, "{dice:?}");
+}
+
+/// A series from a scanner comes with its first axis to the left and its second to the back; NIfTI of the training set have
+/// them to the right and to the front.
+#[test]
+fn the_hippocampus_bundle_turns_scans_that_are_stored_otherwise() {
+    let model = bundle::load(&data("models/hip_relu.bunet")).unwrap();
+    let scan = Scan::read(data("hippocampus_003.nii.gz")).unwrap();
+    let mut geometry: Geometry = scan.geometry().clone();
+    for row in &mut geometry.affine {
+        (row[0], row[1]) = (-row[0], -row[1]);
+    }
+    let turned = scan.voxels().slice(s![.., .., ..;-1, ..;-1]).to_owned();
+    let found = segmented(&model, &Scan::from_voxels("turned.nii", turned, geometry));
+    assert_eq!(found.slice(s![.., ..;-1, ..;-1]), segmented(&model, &scan));
 }
