@@ -112,17 +112,20 @@ def run(network, cases, indices, settings, out, judge=None):
             schedule.step()
             total += loss.item() * len(part)
         spent += time.process_time() - begin
-        line = {"epoch": epoch + 1, "loss": round(total / settings["crops"], 4), "cpu_seconds": round(spent, 1)}
-        if not numpy.isfinite(total):
+        diverged = not numpy.isfinite(total)
+        if diverged and not judge:
             raise scans.BadFolder(f"epoch {epoch + 1}: the loss is no number; take a lower --rate, or --from a ReLU network")
-        if judge:
+        line = {"epoch": epoch + 1, "loss": None if diverged else round(total / settings["crops"], 4), "cpu_seconds": round(spent, 1)}
+        if judge and not diverged:
             line["integers"] = judge(network)
             if line["integers"] > best["score"]:
                 best = {"epoch": epoch + 1, "score": line["integers"], "network": copied(network)}
         noted(line, out)
         state = {"settings": json.dumps(settings), "network": network.state_dict(), "optimiser": optimiser.state_dict(),
-                 "schedule": schedule.state_dict(), "epochs": epoch + 1, "seconds": spent, "best": best}
+                 "schedule": schedule.state_dict(), "epochs": settings["epochs"] if diverged else epoch + 1, "seconds": spent, "best": best}
         written(path, lambda temporary: torch.save(state, temporary))
+        if diverged:
+            break
     if best:
         network.load_state_dict(best["network"])
         print(f"kept: the network of epoch {best['epoch']}, mean Dice {best['score']} among the integers" if best["epoch"] else
@@ -221,12 +224,20 @@ def finish(arguments):
         with torch.no_grad():
             for index in watched:
                 network(cases.whole(index, unit))
-        return rounding.Rounded(network, watch, arguments.bits)
+        try:
+            return rounding.Rounded(network, watch, arguments.bits)
+        except (ValueError, OverflowError) as error:  # nothing fits, or values are no numbers
+            raise scans.BadFolder(f"{arguments.folder}: its values do not fit in {arguments.bits} bits; take more --bits") from error
 
     def judge(network):
         """With the scales that an import would choose anew."""
-        trained, network.numbers = network.numbers, rounded()
-        found = score(network, settings, cases, left)["dice"]
+        trained = network.numbers
+        network.eval()
+        try:
+            network.numbers = rounded()
+            found = score(network, settings, cases, left)["dice"]
+        except scans.BadFolder:
+            found = {"": 0.0}
         network.numbers = trained
         return round(float(numpy.mean([dice for dice in found.values() if dice is not None])), 4)
 
