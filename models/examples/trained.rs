@@ -12,8 +12,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a tool for developers may fail loudly")]
 
 use imaging::{
-    Axes, AxisCodes, Colour, Divisor, Intensity, LabelGreys, Preprocessing, Scan, Size, prepare, read_labels, score,
-    trivial_baseline,
+    Axes, AxisCodes, Colour, Divisor, Intensity, LabelGreys, Preprocessing, Scan, Size, prepare, read_labels,
+    score, trivial_baseline,
 };
 
 use models::onnx::{ImportOptions, import};

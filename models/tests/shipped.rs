@@ -35,7 +35,7 @@ fn dice(name: &str, image: &str, label: &str) -> Vec<f64> {
 
 #[test]
 fn em_bundles_find_membranes() {
-    for model in ["em_relu", "em_hybrid"] {
+    for model in ["em_relu", "em_hybrid", "em_square"] {
         let dice = dice(model, "em_slice26_image.png", "em_slice26_label.png");
         println!("{model}: {dice:.4?}");
         assert!(dice[0] > 0.7 && dice[1] > 0.92, "{model}: {dice:?}");
@@ -43,10 +43,12 @@ fn em_bundles_find_membranes() {
 }
 
 #[test]
-fn the_hippocampus_bundle_finds_both_parts() {
-    let dice = dice("hip_relu", "hippocampus_003.nii.gz", "hippocampus_003_label.nii.gz");
-    println!("hip_relu: {dice:.4?}");
-    assert!(dice[1] > 0.8 && dice[2] > 0.8, "{dice:?}");
+fn hippocampus_bundles_find_both_parts() {
+    for (model, least) in [("hip_relu", 0.8), ("hip_hybrid", 0.7)] {
+        let dice = dice(model, "hippocampus_003.nii.gz", "hippocampus_003_label.nii.gz");
+        println!("{model}: {dice:.4?}");
+        assert!(dice[1] > least && dice[2] > least, "{model}: {dice:?}");
+    }
 }
 
 /// A series from a scanner comes with its first axis to the left and its second to the back; NIfTI of the training set have
@@ -55,7 +57,7 @@ fn the_hippocampus_bundle_finds_both_parts() {
 fn the_hippocampus_bundle_turns_scans_that_are_stored_otherwise() {
     let model = bundle::load(&data("models/hip_relu.bunet")).unwrap();
     let scan = Scan::read(data("hippocampus_003.nii.gz")).unwrap();
-    let mut geometry: Geometry = scan.geometry().clone();
+    let mut geometry: Geometry = *scan.geometry();
     for row in &mut geometry.affine {
         (row[0], row[1]) = (-row[0], -row[1]);
     }

@@ -26,7 +26,7 @@ import rounding
 import scans
 from cases import Cases, score
 
-CALIBRATION = 6
+CALIBRATION = 12
 RAMP, SETTLED = 0.4, 0.6  # when, in a training, squares have replaced ReLUs, and when norms keep their statistics
 
 
