@@ -61,8 +61,15 @@ fn layers_equal_onnx_runtime() {
     let pads = "conv resample resample resample resample resample resample conv resample resample max_pool resample \
                 resample conv_transpose resample resample argmax";
     let resize = "conv resample resample conv relu resample resample resample resample resample resample resample \
-                  resample resample resample resample conv conv_transpose conv resample resample conv conv concat argmax";
-    let networks: [(&str, &[usize], usize, &str); 11] = [
+                  resample resample resample resample conv resample resample resample resample add resample resample \
+                  resample resample add resample resample concat resample resample concat resample resample resample \
+                  conv conv concat argmax";
+    let shuffles_2d = "conv resample resample concat resample resample concat resample conv resample relu resample \
+                       resample resample resample add resample resample resample resample add conv resample resample \
+                       resample resample add resample resample resample resample add concat conv threshold";
+    let shuffles_3d = "conv resample resample resample resample add resample resample resample resample add \
+                       resample resample resample resample add resample resample resample avg_pool conv argmax";
+    let networks: [(&str, &[usize], usize, &str); 14] = [
         ("unet_2d", &[], 11, unet),
         ("sidecar", &[6, 8], 11, unet),
         ("odd_3d", &[], 10, "conv square conv square add conv max_pool conv_transpose conv threshold"),
@@ -84,6 +91,14 @@ fn layers_equal_onnx_runtime() {
             11,
             "conv quadratic conv quadratic conv quadratic conv avg_pool avg_pool conv argmax",
         ),
+        (
+            "shuffles_1d",
+            &[],
+            5,
+            "conv resample resample resample concat resample conv resample resample resample resample add conv argmax",
+        ),
+        ("shuffles_2d", &[], 9, shuffles_2d),
+        ("shuffles_3d", &[], 5, shuffles_3d),
     ];
     let mut wrong = Vec::new();
     for (name, extents, count, operators) in networks {
@@ -237,12 +252,12 @@ fn all_refused_layers_are_named_with_reason_and_remedy() {
         ("refused", &["norm", "elu"][..], &["train with batch norm", "ReLU", "2 of its layers"][..]),
         (
             "refused_more",
-            &["ones", "relu6", "cubic", "turn", "softmax"],
+            &["ones", "relu6", "cubic", "turned", "softmax"],
             &[
                 "pad with zeros",
                 "in place of ReLU6",
                 "cubic interpolation",
-                "[1, 4, 4, 4] about",
+                "image turned to [1, 4, 4, 4]",
                 "flattened",
             ],
         ),

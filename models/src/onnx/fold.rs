@@ -19,6 +19,8 @@ pub(super) fn fold(op: &str, attributes: &Attributes<'_>, inputs: &[Option<&Tens
         "Unsqueeze" | "Squeeze" if x?.dims.len() <= 1 => Some(Tensor { dims: vec![x?.len()], ..x?.clone() }),
         "Slice" => slice(attributes, inputs),
         "Transpose" => transpose(attributes, x?),
+        "Expand" => expand(x?, inputs.get(1).copied().flatten()?.as_ints()?),
+        "Tile" if x?.dims.len() == 1 => tile(x?, inputs.get(1).copied().flatten()?.as_ints()?),
         "Gather" => gather(attributes, x?, inputs.get(1).copied().flatten()?),
         "Add" | "Sub" | "Mul" | "Div" | "Min" | "Max" => {
             arithmetic(op, x?, inputs.get(1).copied().flatten()?)
@@ -220,4 +222,34 @@ fn gather(attributes: &Attributes<'_>, x: &Tensor, at: &Tensor) -> Option<Tensor
     let wrapped = at.as_ints()?.iter().map(|&i| usize::try_from(if i < 0 { i + rows } else { i }).ok());
     let index: Vec<usize> = wrapped.collect::<Option<_>>()?;
     pick(x, at.dims.clone(), &index)
+}
+
+/// Repeats axes of extent 1, and leading ones that are not there, up to a shape.
+fn expand(x: &Tensor, shape: &[i64]) -> Option<Tensor> {
+    let axes = x.dims.len().max(shape.len());
+    let extent = |of: &[i64], at: usize| (at + of.len()).checked_sub(axes).map_or(1, |at| of[at]);
+    let own: Vec<i64> = x.dims.iter().map(|&dim| dim as i64).collect();
+    let (mut dims, mut index, mut stride) = (Vec::new(), vec![0], x.len());
+    for at in 0..axes {
+        let (from, to) = (extent(&own, at), extent(shape, at));
+        if from < 1 || to < 1 || (from != to && from != 1 && to != 1) {
+            return None;
+        }
+        let to = usize::try_from(from.max(to)).ok()?;
+        stride /= from as usize;
+        let step = if from == 1 { 0 } else { stride };
+        if index.len().checked_mul(to)? > MAX_FOLDED {
+            return None;
+        }
+        index = index.into_iter().flat_map(|start| (0..to).map(move |i| start + i * step)).collect();
+        dims.push(to);
+    }
+    pick(x, dims, &index)
+}
+
+/// A vector several times over.
+fn tile(x: &Tensor, repeats: &[i64]) -> Option<Tensor> {
+    let [times] = repeats else { return None };
+    let count = usize::try_from(*times).ok()?.checked_mul(x.len()).filter(|&n| n <= MAX_FOLDED)?;
+    pick(x, vec![count], &(0..count).map(|i| i % x.len()).collect::<Vec<_>>())
 }

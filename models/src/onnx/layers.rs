@@ -8,6 +8,7 @@ mod pooling;
 mod quadratic;
 mod readout;
 mod resampling;
+mod shuffling;
 
 use super::attributes::Attributes;
 use super::lower::{Importer, Post, Stop, Value};
@@ -54,18 +55,23 @@ impl<'a> Importer<'a> {
             "Slice" => self.slice(node, layer, attributes),
             "Gather" => self.gather(node, layer, attributes),
             "Split" => self.split(node, layer, attributes),
-            "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze" | "Transpose" => self.view(node, attributes),
+            "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze" | "Transpose" => {
+                self.view(node, layer, attributes)
+            }
             "Identity" | "Cast" | "Dropout" => self.pass(node),
             "Softmax" | "LogSoftmax" => self.softmax(node, attributes),
-            "Sigmoid" if self.leads_to_output(node) => self.post(node, Post::Sigmoid),
+            "Sigmoid" => self.post(node, Post::Sigmoid),
+            "Greater" | "Round" => self.exceeds(node, layer),
             "ArgMax" => self.argmax(node, layer, attributes),
             _ => {
                 let (reason, remedy) = advice::advice(operator);
                 refuse(reason, remedy)
             }
         }?;
-        let chooses_itself =
-            matches!(operator, "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze" | "Gemm" | "MatMul");
+        let chooses_itself = matches!(
+            operator,
+            "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze" | "Transpose" | "Gemm" | "MatMul"
+        );
         if !chooses_itself && node.input.iter().any(|name| self.flat.contains(name.as_str())) {
             self.mark_flat(node);
         }
@@ -94,14 +100,19 @@ impl<'a> Importer<'a> {
                 }
                 Ok(Some(*id))
             }
-            Some(Value::Node(..)) => refuse(
+            Some(Value::Arranged(arranged, Post::None)) => refuse(
+                format!("it reads an image turned to {:?}", arranged.dims()),
+                "turn batch, channels and spatial axes back before it; attention is not supported",
+            ),
+            Some(Value::Node(..) | Value::Arranged(..)) => refuse(
                 "it reads what softmax, sigmoid or argmax yields; these run only at the end",
-                "train the network without them inside",
+                "train the network without them inside (SiLU and attention are not supported), and export all scores",
             ),
             Some(Value::Unknown) => Ok(None),
-            Some(Value::Constant(_)) => {
-                refuse("it reads a constant where an image is expected", "export anew")
-            }
+            Some(Value::Constant(_)) => refuse(
+                "it reads a constant where an image is expected",
+                "train without maps of constants (coordinates), or export with constants folded",
+            ),
             None => refuse("an input is missing", "export anew"),
         }
     }
@@ -125,13 +136,18 @@ impl<'a> Importer<'a> {
     fn concat(&mut self, node: &NodeProto, layer: &str, attributes: &Attributes<'_>) -> Result<Value, Stop> {
         let axis = attributes.int("axis", 1);
         let last = if self.is_flat(node, 0) { -1 } else { -1 - self.graph.rank() as i64 };
-        if axis != 1 && axis != last {
-            return refuse(format!("it joins along axis {axis}"), "join along the channels");
-        }
         let Some(inputs) = self.tensors(node)? else { return Ok(Value::Unknown) };
-        match inputs[..] {
-            [single] => Ok(Value::Node(single, Post::None)),
-            _ => Ok(Value::Node(self.push(layer, Op::Concat, inputs)?, Post::None)),
+        if let [single] = inputs[..] {
+            return Ok(Value::Node(single, Post::None));
+        }
+        if axis == 1 || axis == last {
+            return Ok(Value::Node(self.push(layer, Op::Concat, inputs)?, Post::None));
+        }
+        match self.axis(axis).filter(|_| !self.is_flat(node, 0)) {
+            Some(axis) => self.side_by_side(layer, axis, &inputs),
+            None => {
+                refuse(format!("it joins along axis {axis}"), "join along the channels or along the image")
+            }
         }
     }
 

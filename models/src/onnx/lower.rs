@@ -1,5 +1,6 @@
 //! From ONNX's list of operators to the graph: names, constants, what a value is, and the result.
 
+use super::arrangement::Arrangement;
 use super::attributes::Attributes;
 use super::fold::{self, fold};
 use super::proto::{GraphProto, ModelProto, NodeProto, ValueInfoProto};
@@ -21,6 +22,8 @@ pub(super) enum Value {
     Constant(Tensor),
     /// A node of the graph, perhaps with something after it that only a readout understands.
     Node(NodeId, Post),
+    /// A node's values in another order and shape, out of which an image may come again.
+    Arranged(Arrangement, Post),
     /// The result of a refused operator: what follows cannot be looked at.
     Unknown,
 }
@@ -76,8 +79,6 @@ pub(super) struct Importer<'a> {
     pub(super) flat: HashSet<&'a str>,
     /// Convolutions that only scale and shift each channel.
     pub(super) diagonals: HashSet<NodeId>,
-    /// The names of the results.
-    outputs: Vec<&'a str>,
     refusals: Vec<Refusal>,
 }
 
@@ -136,10 +137,9 @@ impl<'a> Importer<'a> {
         for name in reads.chain(graph.output.iter().map(|output| &output.name)) {
             *uses.entry(name.as_str()).or_insert(0) += 1;
         }
-        let outputs = graph.output.iter().map(|output| output.name.as_str()).collect();
         let (weights, origin, refusals) = (BTreeMap::new(), HashMap::new(), Vec::new());
         let (flat, diagonals) = (HashSet::new(), HashSet::new());
-        Ok(Self { file, graph: network, weights, values, uses, origin, flat, diagonals, outputs, refusals })
+        Ok(Self { file, graph: network, weights, values, uses, origin, flat, diagonals, refusals })
     }
 
     fn node(&mut self, node: &'a NodeProto) -> Result<(), OnnxError> {
@@ -158,8 +158,10 @@ impl<'a> Importer<'a> {
                 self.refusals.push(Refusal { layer, operator: node.op_type.clone(), reason, remedy });
                 // What is refused for its arithmetic alone keeps the shape: layers after it are still looked at.
                 match node.input.first().and_then(|name| self.values.get(name.as_str())) {
-                    Some(Value::Node(id, Post::None)) if keeps_shape(&node.op_type) => {
-                        Value::Node(*id, Post::None)
+                    Some(value @ (Value::Node(_, Post::None) | Value::Arranged(..)))
+                        if keeps_shape(&node.op_type) =>
+                    {
+                        value.clone()
                     }
                     _ => Value::Unknown,
                 }
@@ -193,13 +195,18 @@ impl<'a> Importer<'a> {
         }
         match node.op_type.as_str() {
             "Constant" => return constant(self.file, layer, &attributes),
-            "Shape" => {
-                if let Some(Value::Node(id, _)) = self.input(node, 0) {
+            "Shape" => match self.input(node, 0) {
+                Some(Value::Node(id, _)) => {
                     let flat = node.input.first().is_some_and(|name| self.flat.contains(name.as_str()));
                     let extents = self.extents_of(*id, flat);
                     return Ok(Value::Constant(fold::shape(&attributes, &extents)));
                 }
-            }
+                Some(Value::Arranged(arranged, _)) => {
+                    return Ok(Value::Constant(fold::shape(&attributes, &arranged.dims())));
+                }
+                Some(Value::Unknown) => return Ok(Value::Unknown),
+                _ => {}
+            },
             _ => {}
         }
         let constants: Vec<Option<&Tensor>> =
@@ -229,11 +236,6 @@ impl<'a> Importer<'a> {
     /// How often a name is read.
     pub(super) fn uses(&self, name: &str) -> usize {
         self.uses.get(name).copied().unwrap_or(0)
-    }
-
-    /// Whether a name is a result of the network.
-    pub(super) fn is_output(&self, name: &str) -> bool {
-        self.outputs.contains(&name)
     }
 
     /// A unique name for a layer.
@@ -279,6 +281,17 @@ impl<'a> Importer<'a> {
                     return Err(OnnxError::field(self.file, field, reason));
                 }
                 Some(Value::Node(id, post)) => self.readout(id, post),
+                // An axis of extent 1 less, channels last, or voxels in one line.
+                Some(Value::Arranged(arranged, post)) if arranged.keeps_voxels() => {
+                    self.readout(arranged.source, post);
+                }
+                Some(Value::Arranged(arranged, _)) => {
+                    let reason = format!(
+                        "the result is an image turned to {:?}; end in scores per voxel",
+                        arranged.dims()
+                    );
+                    return Err(OnnxError::field(self.file, field, reason));
+                }
             }
         }
         if !self.refusals.is_empty() {

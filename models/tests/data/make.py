@@ -248,10 +248,48 @@ def refused_more():
     x = net.add("Clip", [x, net.weight("zero", np.float32(0)), net.weight("six", np.float32(6))], "relu6")
     x = net.add("Resize", [x, "", net.weight("twice", np.float32([1, 1, 2, 2]))], "cubic", mode="cubic")
     y = net.conv("image", "second", 2, 4, pads=[1] * 4)
-    y = net.add("Transpose", [y], "turn", perm=[0, 2, 3, 1])
+    y = net.add("Relu", [net.add("Transpose", [y], "turn", perm=[0, 2, 3, 1])], "turned")
     z = net.add("Flatten", [net.conv("image", "third", 2, 4)], "flatten")
     z = net.add("Softmax", [z], "softmax", axis=1)
     return net.model(z, [1, 2, 4, 4], list("nc")), None
+
+
+def shuffle(net, x, name, between, order, to):
+    """Values in another order, as exporters write pixel and channel shuffles."""
+    x = net.add("Reshape", [x, net.weight(f"{name}.between", np.int64(between))], f"{name}.split")
+    return net.add("Reshape", [net.add("Transpose", [x], f"{name}.turn", perm=order),
+                               net.weight(f"{name}.to", np.int64(to))], name)
+
+
+def shuffles_1d():
+    """Points into channels and back."""
+    net = Net(1)
+    x = shuffle(net, net.conv("image", "a", 1, 2, pads=[1, 1]), "deep", [1, 2, 5, 3], [0, 1, 3, 2], [1, 6, 5])
+    x = shuffle(net, net.conv(x, "b", 6, 4, kernel=1), "wide", [0, 2, 2, -1], [0, 1, 3, 2], [1, 2, -1])
+    return net.model(net.conv(x, "score", 2, 2, kernel=1), [1, 1, 15], list("ncw")), (1, 1, 15)
+
+
+def shuffles_2d():
+    """Pixels into channels, channels among themselves and into pixels; channels last and back; scores with an axis less."""
+    net = Net(2)
+    x = shuffle(net, net.conv("image", "a", 1, 2, pads=[1] * 4), "deep", [1, 2, 3, 2, 4, 2], [0, 1, 3, 5, 2, 4], [1, 8, 3, 4])
+    x = shuffle(net, net.conv(x, "b", 8, 12, kernel=1), "mixed", [1, 3, 4, 3, 4], [0, 2, 1, 3, 4], [1, 12, 3, 4])
+    x = net.add("Transpose", [net.add("Transpose", [x], "last", perm=[0, 2, 3, 1])], "first", perm=[0, 3, 1, 2])
+    x = shuffle(net, net.add("Relu", [x], "relu"), "wide", [1, 3, 2, 2, 3, 4], [0, 1, 4, 2, 5, 3], [1, 3, 6, 8])
+    y = net.add("DepthToSpace", [net.conv("image", "c", 1, 8, kernel=1, strides=[2, 2])], "blocks", blocksize=2)
+    x = net.conv(net.add("Concat", [x, y], "join", axis=1), "score", 5, 1, kernel=1)
+    x = net.add("Squeeze", [x, net.weight("channel", np.int64([1]))], "squeeze")
+    return net.model(x, [1, 1, 6, 8], list("nhw")), (1, 1, 6, 8)
+
+
+def shuffles_3d():
+    """Upsampling by a pixel shuffle, padded and averaged, as MONAI's SubpixelUpsample does."""
+    net = Net(3)
+    x = net.conv("image", "a", 1, 16, pads=[1] * 6)
+    x = shuffle(net, x, "wide", [1, 2, 2, 2, 2, 3, 2, 4], [0, 1, 5, 2, 6, 3, 7, 4], [1, 2, 6, 4, 8])
+    x = net.add("Pad", [x, net.weight("pads", np.int64([0, 0, 1, 1, 1, 0, 0, 0, 0, 0]))], "pad")
+    x = net.add("AveragePool", [x], "smooth", kernel_shape=[2] * 3, strides=[1] * 3)
+    return net.model(net.conv(x, "score", 2, 2, kernel=1), [1, 1, 3, 2, 4], list("ncdhw")), (1, 1, 3, 2, 4)
 
 
 def refused():
@@ -286,7 +324,8 @@ def main():
     image = RANDOM.normal(size=shape).astype(np.float32)
     save(HERE / "sidecar.safetensors", reference(HERE / "sidecar.onnx", image))
     # New networks come last, so that the files of the others stay as they are.
-    for make in (activations_2d, classifier_2d, dense_1d, pads_3d, resize_2d, resize_3d, quadratics_2d, refused_more):
+    for make in (activations_2d, classifier_2d, dense_1d, pads_3d, resize_2d, resize_3d, quadratics_2d, refused_more, shuffles_1d,
+                 shuffles_2d, shuffles_3d):
         write(make)
 
 

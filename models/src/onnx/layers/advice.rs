@@ -11,9 +11,6 @@ pub(super) fn advice(operator: &str) -> (&'static str, &'static str) {
         | "Celu" => {
             ("this activation is not supported", "train with ReLU, LeakyReLU or PReLU, or x² in some layers")
         }
-        "Sigmoid" => {
-            ("a sigmoid inside the network", "train with ReLU; SiLU and attention are not supported")
-        }
         "Expand" | "Tile" | "GatherND" | "ScatterND" | "GridSample" | "MaxUnpool" => (
             "it moves voxels or channels about",
             "upsample by transposed convolution or Resize; keep batch and channel axes",

@@ -16,7 +16,7 @@ impl<'a> Importer<'a> {
         if let Some(constant) = self.constant(node, 1).cloned() {
             return self.affine_by_constant(node, layer, 0, &constant);
         }
-        if let (Some(constant), "Mul" | "Add") = (self.constant(node, 0).cloned(), operator) {
+        if let (Some(constant), "Mul" | "Add" | "Sub") = (self.constant(node, 0).cloned(), operator) {
             return self.affine_by_constant(node, layer, 1, &constant);
         }
         let (Some(a), Some(b)) = (self.tensor(node, 0)?, self.tensor(node, 1)?) else {
@@ -136,6 +136,7 @@ impl<'a> Importer<'a> {
             .map(|value| match node.op_type.as_str() {
                 "Mul" => (value, 0.0),
                 "Div" => (1.0 / value, 0.0),
+                "Sub" if input == 1 => (-1.0, value),
                 "Sub" => (1.0, -value),
                 _ => (1.0, value),
             })

@@ -2,8 +2,9 @@
 
 use super::refuse;
 use crate::float::FloatLayer;
-use crate::graph::{Op, Window};
+use crate::graph::{NodeId, Op, Window};
 use crate::onnx::OnnxError;
+use crate::onnx::arrangement::Arrangement;
 use crate::onnx::attributes::Attributes;
 use crate::onnx::lower::{Importer, Post, Stop, Value};
 use crate::onnx::proto::NodeProto;
@@ -68,32 +69,67 @@ impl<'a> Importer<'a> {
         Ok(Value::Node(id, Post::None))
     }
 
-    /// Another shape for the same values, as long as it is an image's or a vector's.
-    pub(super) fn view(&mut self, node: &'a NodeProto, attributes: &Attributes<'_>) -> Result<Value, Stop> {
-        let value = match self.input(node, 0) {
-            Some(Value::Node(id, post)) => Value::Node(*id, *post),
+    /// Another shape and order for the same values: nothing to do for an image or a vector in the old order; linear maps per
+    /// axis where another image comes out; else written down until one does.
+    pub(super) fn view(
+        &mut self,
+        node: &'a NodeProto,
+        layer: &str,
+        attributes: &Attributes<'_>,
+    ) -> Result<Value, Stop> {
+        let rank = self.graph.rank();
+        let (arranged, post) = match self.input(node, 0) {
+            Some(Value::Node(id, Post::Labels)) => {
+                let turned = node.op_type == "Transpose" && self.turns_labels(*id, attributes);
+                if turned {
+                    return refuse(
+                        "it turns the labels about",
+                        "give labels as [batch, depth, height, width]",
+                    );
+                }
+                return Ok(Value::Node(*id, Post::Labels));
+            }
+            Some(Value::Node(id, post)) => {
+                let image = Arrangement::image(*id, self.graph.node(*id).shape.to_array(), rank);
+                let vector = image.reshaped(&self.extents_of(*id, true)).filter(|_| self.is_flat(node, 0));
+                (vector.unwrap_or(image), *post)
+            }
+            Some(Value::Arranged(arranged, post)) => (arranged.clone(), *post),
             Some(Value::Unknown) => return Ok(Value::Unknown),
             _ => return refuse("a constant that does not fold", "export with constants folded"),
         };
-        let Value::Node(id, post) = value else { return Ok(value) };
-        if post == Post::Labels {
-            return Ok(value);
+        let from = arranged.dims();
+        let to = match node.op_type.as_str() {
+            "Transpose" => arranged.transposed(&order(attributes, from.len())),
+            _ => arranged.reshaped(&self.viewed(node, attributes, &from)?),
+        };
+        let Some(arranged) = to else {
+            return refuse(
+                format!("it turns {from:?} about"),
+                "keep batch, channels and spatial axes apart, or flatten all to one",
+            );
+        };
+        let (source, to) = (arranged.source, arranged.dims());
+        if arranged.in_order() && to == self.extents_of(source, false) {
+            return Ok(Value::Node(source, post));
         }
-        let from = self.extents_of(id, self.is_flat(node, 0));
-        let to = self.viewed(node, attributes, &from)?;
-        let image = self.extents_of(id, false);
-        let vector = self.extents_of(id, true);
-        if to == image {
-            return Ok(value);
-        }
-        if to == vector {
+        if arranged.in_order() && to == self.extents_of(source, true) {
             self.mark_flat(node);
-            return Ok(value);
+            return Ok(Value::Node(source, post));
         }
-        refuse(
-            format!("it makes {to:?} of {from:?}, which moves voxels or channels about"),
-            "upsample by transposed convolution or Resize; keep batch and channel axes, or flatten all to one",
-        )
+        match arranged.steps(rank).filter(|_| post == Post::None) {
+            Some(steps) => self.arrange(layer, source, steps),
+            None => Ok(Value::Arranged(arranged, post)),
+        }
+    }
+
+    /// Whether a transposition moves an axis of labels that holds more than one voxel.
+    fn turns_labels(&self, id: NodeId, attributes: &Attributes<'_>) -> bool {
+        let spatial = &self.graph.node(id).shape.dims[3 - self.graph.rank()..];
+        let axes = attributes.ints("perm").map_or(0, <[i64]>::len);
+        let order = order(attributes, axes);
+        let extent = |axis: &usize| (*axis + spatial.len()).checked_sub(axes).map_or(1, |at| spatial[at]);
+        !order.into_iter().filter(|axis| extent(axis) > 1).is_sorted()
     }
 
     /// The shape that a view asks for; an error where that is not constant.
@@ -121,16 +157,6 @@ impl<'a> Importer<'a> {
         let to = match node.op_type.as_str() {
             "Flatten" => axis(attributes.int("axis", 1), rank)
                 .map(|at| vec![from[..at].iter().product(), from[at..].iter().product()]),
-            "Transpose" => {
-                let reversed: Vec<i64> = (0..rank as i64).rev().collect();
-                let perm = attributes.ints("perm").unwrap_or(&reversed);
-                // Axes of extent 1 may go anywhere.
-                let kept = |&&at: &&i64| from.get(at as usize).is_some_and(|&extent| extent > 1);
-                perm.iter()
-                    .filter(kept)
-                    .is_sorted()
-                    .then(|| perm.iter().map(|&at| from.get(at as usize).copied().unwrap_or(0)).collect())
-            }
             "Squeeze" => axes(rank).filter(|axes| !axes.is_empty()).map(|axes| {
                 let kept = |(at, _): &(usize, &usize)| !axes.contains(at);
                 from.iter().enumerate().filter(kept).map(|(_, &extent)| extent).collect()
@@ -152,6 +178,14 @@ impl<'a> Importer<'a> {
                 "keep batch, channels and spatial axes in this order",
             ),
         }
+    }
+}
+
+/// The order of axes that a transposition asks for; by default the reverse.
+fn order(attributes: &Attributes<'_>, axes: usize) -> Vec<usize> {
+    match attributes.ints("perm") {
+        Some(order) => order.iter().map(|&axis| usize::try_from(axis).unwrap_or(usize::MAX)).collect(),
+        None => (0..axes).rev().collect(),
     }
 }
 

@@ -1,27 +1,30 @@
 //! Padding, cropping, interpolation, choosing of channels: public linear maps along an axis, one per axis.
 
 use super::refuse;
-use crate::float::FloatLayer;
-use crate::graph::{NodeId, Op, Window};
+use crate::graph::{NodeId, Op};
 use crate::onnx::OnnxError;
+use crate::onnx::arrangement::Arrangement;
 use crate::onnx::attributes::Attributes;
 use crate::onnx::lower::{Importer, Post, Stop, Value};
 use crate::onnx::proto::NodeProto;
 use crate::onnx::tensor::Tensor;
 use crate::resample::Resample;
-use ndarray::{Array1, ArrayD};
 
 /// Largest extent after padding or interpolation.
-const MAX_EXTENT: usize = 1 << 16;
+pub(super) const MAX_EXTENT: usize = 1 << 16;
 
 impl<'a> Importer<'a> {
     /// Places one map after the other; their names end in the axis where there are several.
-    pub(super) fn resample(
+    pub(super) fn resample(&mut self, layer: &str, x: NodeId, maps: Vec<Resample>) -> Result<Value, Stop> {
+        Ok(Value::Node(self.resampled(layer, x, maps)?, Post::None))
+    }
+
+    pub(super) fn resampled(
         &mut self,
         layer: &str,
         mut x: NodeId,
         maps: Vec<Resample>,
-    ) -> Result<Value, Stop> {
+    ) -> Result<NodeId, Stop> {
         let count = maps.len();
         for (index, map) in maps.into_iter().enumerate() {
             let axis = ["channel", "depth", "height", "width"][map.axis];
@@ -29,7 +32,7 @@ impl<'a> Importer<'a> {
             let name = if index + 1 == count { layer.to_string() } else { format!("{layer}.{axis}") };
             x = self.push(&name, Op::Resample(map), vec![x])?;
         }
-        Ok(Value::Node(x, Post::None))
+        Ok(x)
     }
 
     /// The graph's axis for one of ONNX's; `None` for the batch and what does not exist.
@@ -42,7 +45,7 @@ impl<'a> Importer<'a> {
         }
     }
 
-    fn extent(&self, x: NodeId, axis: usize) -> usize {
+    pub(super) fn extent(&self, x: NodeId, axis: usize) -> usize {
         self.graph.node(x).shape.to_array()[axis]
     }
 
@@ -55,6 +58,31 @@ impl<'a> Importer<'a> {
                 None => Stated::Computed,
             },
         }
+    }
+
+    /// Takes positions along each of ONNX's `axes`, which `positions` tells from the place in the list and the extent; where
+    /// these are all there are, nothing is done. The batch must stay whole.
+    fn pick(
+        &mut self,
+        layer: &str,
+        x: NodeId,
+        axes: &[i64],
+        positions: impl Fn(usize, i64) -> Result<Vec<Option<usize>>, Stop>,
+    ) -> Result<Value, Stop> {
+        let mut maps = Vec::new();
+        for (at, &axis) in axes.iter().enumerate() {
+            let of_graph = self.axis(axis);
+            let extent = of_graph.map_or(1, |axis| self.extent(x, axis));
+            let taken = positions(at, extent as i64)?;
+            if taken.iter().copied().eq((0..extent).map(Some)) {
+                continue;
+            }
+            let Some(axis) = of_graph else {
+                return refuse("it cuts or pads the batch", "export with a batch of one image");
+            };
+            maps.push(Resample::pick(axis, taken));
+        }
+        self.resample(layer, x, maps)
     }
 
     /// Along every axis but the batch; an all-zero padding falls away.
@@ -90,30 +118,21 @@ impl<'a> Importer<'a> {
             let reason = format!("{} extents for {} axes", pads.len(), axes.len());
             return Err(OnnxError::field(self.file, format!("node `{layer}`: pads"), reason).into());
         }
-        let mut maps = Vec::new();
-        for (at, &axis) in axes.iter().enumerate() {
+        self.pick(layer, x, &axes, |at, extent| {
             let (before, after) = (pads[at], pads[at + axes.len()]);
-            if (before, after) == (0, 0) {
-                continue;
-            }
-            let Some(axis) = self.axis(axis) else {
-                return refuse("it pads the batch", "export with a batch of one image");
-            };
-            let extent = self.extent(x, axis) as i64;
             let total = extent.saturating_add(before).saturating_add(after);
             if !(1..=MAX_EXTENT as i64).contains(&total) {
                 return refuse(format!("it pads an extent of {extent} to {total}"), "check its pads");
             }
             let positions = (0..total).map(|at| padded(at - before, extent, &mode));
-            let Some(positions) = positions.collect::<Option<Vec<_>>>() else {
-                return refuse(
+            match positions.collect() {
+                Some(positions) => Ok(positions),
+                None => refuse(
                     format!("mode {mode} with {before} and {after} on an extent of {extent}"),
                     "pad by less than the image's extent, by zeros, or by repeating the edge",
-                );
-            };
-            maps.push(Resample::pick(axis, positions));
-        }
-        self.resample(layer, x, maps)
+                ),
+            }
+        })
     }
 
     pub(super) fn slice(
@@ -134,24 +153,17 @@ impl<'a> Importer<'a> {
             let reason = "starts, ends, axes and steps do not fit each other";
             return Err(OnnxError::field(self.file, format!("node `{layer}`"), reason).into());
         }
-        let mut maps = Vec::new();
-        for (at, &axis) in axes.iter().enumerate() {
-            let flat = self.is_flat(node, 0);
-            let Some(axis) = self.axis(axis).filter(|_| !flat) else {
-                return refuse("it slices the batch or a vector", "slice channels or the image");
-            };
-            let extent = self.extent(x, axis) as i64;
+        if self.is_flat(node, 0) {
+            return refuse("it slices a vector", "slice channels or the image");
+        }
+        self.pick(layer, x, &axes, |at, extent| {
             let from_end = |at: i64| if at < 0 { at.saturating_add(extent) } else { at };
             let step = steps[at];
             let (low, high) = if step > 0 { (0, extent) } else { (-1, extent - 1) };
             let (start, end) = (from_end(starts[at]).clamp(low, high), from_end(ends[at]).clamp(low, high));
             let count = ((end - start) as f64 / step as f64).ceil().max(0.0) as i64;
-            let positions: Vec<_> = (0..count).map(|i| usize::try_from(start + i * step).ok()).collect();
-            if positions.len() as i64 != extent || step < 0 {
-                maps.push(Resample::pick(axis, positions));
-            }
-        }
-        self.resample(layer, x, maps)
+            Ok((0..count).map(|i| usize::try_from(start + i * step).ok()).collect())
+        })
     }
 
     pub(super) fn gather(
@@ -161,18 +173,31 @@ impl<'a> Importer<'a> {
         attributes: &Attributes<'_>,
     ) -> Result<Value, Stop> {
         let Some(x) = self.tensor(node, 0)? else { return Ok(Value::Unknown) };
-        let axis = self.axis(attributes.int("axis", 0)).filter(|_| !self.is_flat(node, 0));
-        let index = self.constant(node, 1).filter(|index| index.dims.len() == 1).and_then(Tensor::as_ints);
-        let (Some(axis), Some(index)) = (axis, index) else {
+        let stated = attributes.int("axis", 0);
+        let axis = self.axis(stated).filter(|_| !self.is_flat(node, 0));
+        let index = self.constant(node, 1).filter(|index| index.dims.len() <= 1);
+        let (Some(axis), Some(index), Some(single)) =
+            (axis, index.and_then(Tensor::as_ints), index.map(|index| index.dims.is_empty()))
+        else {
             return refuse(
-                "it takes single channels or voxels out, and drops their axis",
-                "take ranges (x[:, 1:2]) of channels or of the image",
+                "it takes out of the batch, or by a table",
+                "take channels, or ranges of the image (x[:, 1:2])",
             );
         };
         let extent = self.extent(x, axis) as i64;
         let positions = index.iter().map(|&i| usize::try_from(if i < 0 { i + extent } else { i }).ok());
-        let map = Resample::pick(axis, positions.collect::<Vec<_>>());
-        self.resample(layer, x, vec![map])
+        let x = self.resampled(layer, x, vec![Resample::pick(axis, positions.collect::<Vec<_>>())])?;
+        if !single {
+            return Ok(Value::Node(x, Post::None));
+        }
+        // A single one leaves its axis out.
+        let (rank, shape) = (self.graph.rank(), self.graph.node(x).shape);
+        let mut dims = self.extents_of(x, false);
+        dims.remove(usize::try_from(stated).unwrap_or((rank + 2).saturating_add_signed(stated as isize)));
+        match Arrangement::image(x, shape.to_array(), rank).reshaped(&dims) {
+            Some(arranged) => Ok(Value::Arranged(arranged, Post::None)),
+            None => refuse("it drops an axis", "take ranges (x[:, 1:2])"),
+        }
     }
 
     /// All parts but the first are entered as values here.
@@ -278,41 +303,6 @@ impl<'a> Importer<'a> {
             maps.push(if mode == "nearest" { place.nearest(axis, &rounding) } else { place.linear(axis) });
         }
         self.resample(layer, x, maps)
-    }
-
-    /// Blocks of voxels become channels, or the reverse: a convolution with kernel and stride of the block, of zeros and
-    /// ones.
-    pub(super) fn blocks(
-        &mut self,
-        node: &'a NodeProto,
-        layer: &str,
-        attributes: &Attributes<'_>,
-    ) -> Result<Value, Stop> {
-        let Some(x) = self.tensor(node, 0)? else { return Ok(Value::Unknown) };
-        let apart = node.op_type == "DepthToSpace";
-        let block = usize::try_from(attributes.int("blocksize", 1)).unwrap_or(0);
-        let channels = self.graph.node(x).shape.channels;
-        let square = block.saturating_mul(block);
-        if self.graph.rank() != 2 || !(1..=64).contains(&block) || (apart && !channels.is_multiple_of(square))
-        {
-            return refuse(format!("blocks of {block} on {channels} channels"), "use images of two axes");
-        }
-        let narrow = if apart { channels / square } else { channels };
-        let columns_first = attributes.text("mode", "DCR") == "CRD";
-        let wide = |c: usize, tap: usize| if columns_first { c * square + tap } else { tap * narrow + c };
-        let mut weights = ArrayD::zeros(vec![narrow * square, narrow, 1, block, block]);
-        for c in 0..narrow {
-            (0..square).for_each(|tap| weights[[wide(c, tap), c, 0, tap / block, tap % block]] = 1.0);
-        }
-        let window = Window::tiling([1, block, block]);
-        let (op, outputs) = if apart {
-            (Op::ConvTranspose { window, output_padding: [0; 3], channels: narrow }, narrow)
-        } else {
-            (Op::Conv { window, channels: narrow * square }, narrow * square)
-        };
-        let id = self.push(layer, op, vec![x])?;
-        self.weights.insert(id, FloatLayer { weights, bias: Array1::zeros(outputs) });
-        Ok(Value::Node(id, Post::None))
     }
 }
 
