@@ -48,9 +48,7 @@ pub fn find_scans(folder: &Path) -> Result<(Vec<Found>, usize)> {
 /// # Errors
 /// If the folder cannot be read.
 pub fn is_series(folder: &Path) -> Result<bool> {
-    let dicom =
-        |path: &PathBuf| path.is_file() && first_bytes(path).is_ok_and(|start| dicom::looks_like(&start));
-    Ok(entries(folder)?.iter().any(dicom))
+    Ok(entries(folder)?.iter().any(|path| dicom::is_image(path)))
 }
 
 /// The name of a file or folder without the ending of its format: what scan, labels and reference have in common.
@@ -95,6 +93,9 @@ fn ending_of_answer(path: &Path) -> Result<Option<&'static str>> {
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     let promised = ending_of(&name);
+    if dicom::is_directory(path) {
+        return Ok(None);
+    }
     // A file that cannot be read is found out about, and complained of, when its turn comes.
     let start = first_bytes(path).unwrap_or_default();
     Ok(match sniff(&start, path) {
@@ -129,6 +130,8 @@ mod tests {
         put(".hidden.png", b"\x89PNG\r\n\x1a\n");
         std::fs::create_dir(dir.path().join("series.1")).expect("made");
         put("series.1/IM1", &[&[0; 128][..], b"DICM"].concat());
+        // The table of contents of a medium is no image.
+        put("DICOMDIR", &[&[0; 128][..], b"DICM"].concat());
         std::fs::create_dir(dir.path().join("out")).expect("made");
         let (scans, others) = find_scans(dir.path()).expect("readable");
         let named: Vec<(&str, &str)> = scans.iter().map(|scan| (scan.stem.as_str(), scan.ending)).collect();
@@ -139,7 +142,7 @@ mod tests {
             ("pair", ".nii"),
             ("series.1", ".nii.gz"),
         ];
-        assert_eq!((named.as_slice(), others), (&wanted[..], 2));
+        assert_eq!((named.as_slice(), others), (&wanted[..], 3));
         assert!(is_series(&dir.path().join("series.1")).expect("readable"));
         assert!(!is_series(dir.path()).expect("readable"));
         assert!(find_scans(&dir.path().join("none")).is_err());

@@ -328,6 +328,8 @@ fn a_series_is_sorted_by_position_and_placed() {
     let dir = tempfile::tempdir().expect("folder");
     series(dir.path(), &[-4.0, 1.0, -1.5]);
     write(dir.path(), "README.txt", b"not DICOM");
+    // The table of contents of a medium looks like DICOM, and is no image.
+    write(dir.path(), "DICOMDIR", &[&[0; 128][..], b"DICM"].concat());
     let scan = Scan::read(dir.path()).expect("series");
     assert_eq!((scan.dims(), scan.rank()), ([3, 2, 3], 3));
     assert_eq!(values(&scan).chunks(6).map(|p| p[0]).collect::<Vec<_>>(), [-4.0, -1.0, 1.0]);

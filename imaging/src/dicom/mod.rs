@@ -54,12 +54,24 @@ pub(crate) fn read_series(folder: &Path, limits: Limits) -> Result<Scan> {
     assemble(folder, slices, limits)
 }
 
+/// Whether this is a DICOM file and not the table of contents of a medium.
+pub(crate) fn is_image(path: &Path) -> bool {
+    !is_directory(path)
+        && path.is_file()
+        && crate::read::first_bytes(path).is_ok_and(|start| looks_like(&start))
+}
+
+/// Whether this is the table of contents of a medium, which has this name by PS3.10.
+pub(crate) fn is_directory(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.eq_ignore_ascii_case("DICOMDIR"))
+}
+
 fn dicom_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let io = |e| ImagingError::io(folder, "read", e);
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(io)? {
         let path = entry.map_err(io)?.path();
-        if path.is_file() && crate::read::first_bytes(&path).is_ok_and(|start| looks_like(&start)) {
+        if is_image(&path) {
             paths.push(path);
         }
     }
