@@ -1,7 +1,10 @@
 //! The command line.
 
 use clap::{Parser, Subcommand};
-use cli::{Endpoint, PlanFlags, RunFlags};
+use cli::{Endpoint, Failure, PlanFlags, RunFlags};
+use protocol::nonlinear::open::OpenReadout;
+use protocol::strategy::Strategy;
+use protocol::{Config, Operator};
 use std::path::PathBuf;
 
 /// Segments scans with a provider's network without showing them to the provider.
@@ -70,6 +73,11 @@ pub struct Segment {
     /// Also draw scan, result and reference into a picture (of a folder of scans: pictures in a folder)
     #[arg(long, value_name = "FILE.png|FOLDER")]
     pub overlay: Option<PathBuf>,
+    /// Ask the provider, who must allow it, for the scores behind the labels: the labels of overlapping patches then
+    /// follow from weighted averages of scores. With a name, also write the scores there, a volume per label (of a folder
+    /// of scans: files in a folder)
+    #[arg(long, value_name = "FILE.nii.gz|FOLDER", num_args = 0..=1)]
+    pub scores: Option<Option<PathBuf>>,
     /// A reference segmentation to score the result against (for a folder of scans: a folder, by the same names)
     #[arg(long, value_name = "LABELS|FOLDER")]
     pub reference: Option<PathBuf>,
@@ -85,6 +93,22 @@ pub struct Segment {
     /// Threads, quiet.
     #[command(flatten)]
     pub run: RunFlags,
+}
+
+impl Segment {
+    /// What the run is asked to do.
+    pub(crate) fn config(&self) -> Result<Config, Failure> {
+        let mut config = self.plan.config()?;
+        if self.scores.is_some() {
+            config.strategies.insert(Operator::Readout, OpenReadout.name().into());
+        }
+        Ok(config)
+    }
+
+    /// Where the scores go: a file, or a folder.
+    pub(crate) fn scores_to(&self) -> Option<&PathBuf> {
+        self.scores.as_ref()?.as_ref()
+    }
 }
 
 /// Flags of `alice prepare`.

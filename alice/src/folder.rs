@@ -27,7 +27,7 @@ struct Case {
 
 /// Segments every scan of a folder.
 pub(crate) fn segment(flags: &Segment) -> Result<(), Failure> {
-    let config = flags.plan.config()?;
+    let config = flags.config()?;
     let cases = cases(flags)?;
     check(flags, &cases)?;
     let own = flags.manifest.as_deref().map(bundle::load_manifest).transpose().map_err(Failure::input)?;
@@ -70,8 +70,9 @@ fn cases(flags: &Segment) -> Result<Vec<Case>, Failure> {
     let one = |scan: imaging::Found| {
         let output = flags.output.join(format!("{}{}", scan.stem, scan.ending));
         let overlay = flags.overlay.as_ref().map(|folder| folder.join(format!("{}.png", scan.stem)));
+        let scores = flags.scores_to().map(|folder| folder.join(format!("{}.nii.gz", scan.stem)));
         let reference = references.as_ref().and_then(|known| known.get(&scan.stem).cloned());
-        Case { files: Files { input: scan.path, output, overlay, reference }, name: scan.stem }
+        Case { files: Files { input: scan.path, output, overlay, scores, reference }, name: scan.stem }
     };
     Ok(scans.into_iter().map(one).collect())
 }
@@ -95,8 +96,12 @@ fn check(flags: &Segment, cases: &[Case]) -> Result<(), Failure> {
     if same(output, &flags.input) {
         return refuse(output, "labels would lie among the scans; give another folder");
     }
-    if let Some(overlays) = flags.overlay.as_ref().filter(|overlays| same(overlays, output)) {
-        return refuse(overlays, "overlays and labels would lie in one folder; give another one");
+    let folders = [Some(output), flags.overlay.as_ref(), flags.scores_to()];
+    let folders: Vec<&PathBuf> = folders.into_iter().flatten().collect();
+    for (index, folder) in folders.iter().enumerate() {
+        if folders[..index].iter().any(|other| same(other, folder)) || same(folder, &flags.input) {
+            return refuse(folder, "labels, overlays and scores need a folder each; give another one");
+        }
     }
     if let Some(path) = &flags.json {
         // Who goes on has the record of the run that was cut off.
@@ -105,8 +110,7 @@ fn check(flags: &Segment, cases: &[Case]) -> Result<(), Failure> {
     }
     let mut taken: BTreeMap<&Path, &Case> = BTreeMap::new();
     for case in cases {
-        let overlay = case.files.overlay.as_ref();
-        for path in [Some(&case.files.output), overlay].into_iter().flatten() {
+        for path in case.files.outputs() {
             if let Some(other) = taken.insert(path, case) {
                 let names = [other, case].map(|case| case.files.input.display().to_string()).join(" and ");
                 return refuse(path, &format!("is the answer to both {names}; rename one of them"));
@@ -123,8 +127,8 @@ fn check_unfinished(flags: &Segment, cases: &[Case], finished: &Finished) -> Res
     }
     let skipped = |case: &&Case| flags.resume && finished.holds(&case.files.output);
     let in_the_way = |case: &Case| {
-        let overlay = case.files.overlay.iter().find(|overlay| overlay.exists() && !flags.resume);
-        overlay.or(Some(&case.files.output).filter(|path| path.exists())).cloned()
+        let beside = case.files.outputs().skip(1).find(|path| path.exists() && !flags.resume);
+        beside.or(Some(&case.files.output).filter(|path| path.exists())).cloned()
     };
     let found: Vec<PathBuf> = cases.iter().filter(|case| !skipped(case)).filter_map(in_the_way).collect();
     let Some(first) = found.first() else { return Ok(()) };
@@ -139,7 +143,7 @@ fn check_unfinished(flags: &Segment, cases: &[Case], finished: &Finished) -> Res
 }
 
 fn make_folders(flags: &Segment) -> Result<(), Failure> {
-    for folder in [Some(&flags.output), flags.overlay.as_ref()].into_iter().flatten() {
+    for folder in [Some(&flags.output), flags.overlay.as_ref(), flags.scores_to()].into_iter().flatten() {
         let failed =
             |error| Failure::output(format!("{}: cannot make this folder: {error}", folder.display()));
         if !folder.is_dir() {
@@ -232,14 +236,13 @@ impl Work<'_> {
         let Some(mut conversation) = self.conversation.take() else {
             return Err(Failure::new(Kind::Internal, "no connection"));
         };
-        let (labels, run) = conversation.run(&job, &mut progress).inspect_err(|_| progress.finish())?;
+        let (answer, run) = conversation.run(&job, &mut progress).inspect_err(|_| progress.finish())?;
         self.conversation = Some(conversation);
         self.total.join(&run);
         (record.bytes_alice_to_bob, record.bytes_bob_to_alice) = run.bytes();
-        let labels = job.prepared.restore(&labels).map_err(Failure::output)?;
         self.finished.enter(&case.files.output)?;
-        record.outputs = case.files.write(&job, &scan, &labels, reference.as_ref(), Overwrite::Replace)?;
-        record.dice = reference.map(|own| outputs::dice(&outputs::scores(&job, &labels, &own)));
+        record.outputs = case.files.write(&job, &scan, &answer, reference.as_ref(), Overwrite::Replace)?;
+        record.dice = reference.map(|own| outputs::dice(&outputs::scores(&job, &answer.labels, &own)));
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use cli::{Failure, Kind};
 use imaging::{LabelGreys, LabelStyle, Prepared, Preprocessing, Scan, majority_label, prepare};
-use models::Manifest;
+use models::{Manifest, Op};
 use ndarray::{Array3, Array4};
 use protocol::{Config, Plan};
 use serde::Deserialize;
@@ -37,6 +37,21 @@ impl Job {
         }
         let greys = label_greys(manifest)?;
         Ok(Self { plan, prepared, greys })
+    }
+
+    /// How many scores the network has per voxel.
+    pub(crate) fn score_channels(&self) -> usize {
+        let graph = &self.plan.manifest().graph;
+        graph.node(graph.node(graph.output()).inputs[0]).shape.channels
+    }
+
+    /// Scores as the numbers that they stand for; that of a network with one channel above its limit.
+    pub(crate) fn real_scores(&self, scores: &Array4<i64>) -> Array4<f32> {
+        let manifest = self.plan.manifest();
+        let readout = manifest.graph.node(manifest.graph.output());
+        let edge = manifest.edges[readout.inputs[0]];
+        let limit = if let Op::Threshold { at } = readout.op { at } else { 0 };
+        scores.mapv(|score| edge.to_real(score - limit) as f32)
     }
 
     /// The integers that the network reads, per patch.

@@ -1,9 +1,11 @@
 //! The files that a run leaves behind: checked before it, written after it.
 
+use crate::conversation::Answer;
 use crate::{Job, Segment, label_styles};
 use cli::Failure;
 use imaging::{
-    Overlay, Overwrite, Scan, check_output, check_writable, score, trivial_baseline, write_labels,
+    Overlay, Overwrite, Scan, check_output, check_scores_output, check_writable, score, trivial_baseline,
+    write_labels, write_scores,
 };
 use ndarray::Array3;
 use std::collections::BTreeMap;
@@ -18,6 +20,7 @@ pub(crate) struct Files {
     pub(crate) input: PathBuf,
     pub(crate) output: PathBuf,
     pub(crate) overlay: Option<PathBuf>,
+    pub(crate) scores: Option<PathBuf>,
     pub(crate) reference: Option<PathBuf>,
 }
 
@@ -29,8 +32,11 @@ pub(crate) fn policy(flags: &Segment) -> Overwrite {
 /// Finds out whether all outputs can be written, and that no two are the same.
 pub(crate) fn check(flags: &Segment, scan: &Scan) -> Result<(), Failure> {
     check_output(&flags.output, scan, policy(flags)).map_err(explain)?;
-    let others: Vec<&Path> =
-        [&flags.overlay, &flags.json].into_iter().flatten().map(|p| p.as_path()).collect();
+    if let Some(path) = flags.scores_to() {
+        check_scores_output(path, policy(flags)).map_err(explain)?;
+    }
+    let others = [flags.overlay.as_ref(), flags.scores_to(), flags.json.as_ref()];
+    let others: Vec<&Path> = others.into_iter().flatten().map(PathBuf::as_path).collect();
     for (index, path) in others.iter().enumerate() {
         check_writable(path, policy(flags)).map_err(explain)?;
         let inputs = [Some(&flags.input), flags.reference.as_ref(), flags.manifest.as_ref()];
@@ -57,8 +63,13 @@ pub(crate) fn same(a: &Path, b: &Path) -> bool {
 impl Files {
     /// The files of a command on one scan.
     pub(crate) fn of(flags: &Segment) -> Self {
-        let Segment { input, output, overlay, reference, .. } = flags.clone();
-        Self { input, output, overlay, reference }
+        let Segment { input, output, overlay, scores, reference, .. } = flags.clone();
+        Self { input, output, overlay, scores: scores.flatten(), reference }
+    }
+
+    /// The files that are written, the labels first.
+    pub(crate) fn outputs(&self) -> impl Iterator<Item = &PathBuf> {
+        [Some(&self.output), self.overlay.as_ref(), self.scores.as_ref()].into_iter().flatten()
     }
 
     /// Reads the reference segmentation, on the scan's grid.
@@ -73,12 +84,12 @@ impl Files {
         Ok(Some(labels))
     }
 
-    /// Writes labels and overlay; the names of what was written.
+    /// Writes labels, overlay and scores; the names of what was written.
     pub(crate) fn write(
         &self,
         job: &Job,
         scan: &Scan,
-        labels: &Array3<u8>,
+        Answer { labels, scores }: &Answer,
         reference: Option<&Array3<u8>>,
         policy: Overwrite,
     ) -> Result<Vec<String>, Failure> {
@@ -96,6 +107,10 @@ impl Files {
                 labels: &label_styles(manifest, reference.unwrap_or(labels)),
             };
             overlay.write(path, policy).map_err(explain)?;
+            written.push(path.display().to_string());
+        }
+        if let Some((path, scores)) = self.scores.as_ref().zip(scores.as_ref()) {
+            write_scores(path, scores, scan, policy).map_err(explain)?;
             written.push(path.display().to_string());
         }
         Ok(written)

@@ -23,7 +23,7 @@ pub fn segment(flags: &Segment) -> Result<(), Failure> {
 }
 
 fn one(flags: &Segment) -> Result<(), Failure> {
-    let config = flags.plan.config()?;
+    let config = flags.config()?;
     let files = Files::of(flags);
     let scan = Scan::read(&files.input).map_err(Failure::input)?;
     outputs::check(flags, &scan)?;
@@ -52,10 +52,9 @@ fn one(flags: &Segment) -> Result<(), Failure> {
         );
     }
     let mut progress = Progress::new(&job.plan, patches, flags.run.quiet);
-    let (labels, run) = conversation.run(&job, &mut progress)?;
-    let labels = job.prepared.restore(&labels).map_err(Failure::output)?;
-    let written = files.write(&job, &scan, &labels, reference.as_ref(), outputs::policy(flags))?;
-    let scores = reference.map(|reference| outputs::scores(&job, &labels, &reference));
+    let (answer, run) = conversation.run(&job, &mut progress)?;
+    let written = files.write(&job, &scan, &answer, reference.as_ref(), outputs::policy(flags))?;
+    let scores = reference.map(|reference| outputs::scores(&job, &answer.labels, &reference));
     report(flags, &job, &run, written, scores)
 }
 

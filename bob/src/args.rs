@@ -42,6 +42,10 @@ pub struct Serve {
     /// Keep pools of prepared runs in this folder, for clients that ask (`alice prepare`)
     #[arg(long, value_name = "FOLDER")]
     pub pool: Option<PathBuf>,
+    /// Show clients who ask for them (`alice segment --scores`) the scores behind the labels. Scores tell far more about
+    /// the weights than labels do
+    #[arg(long)]
+    pub allow_scores: bool,
     /// Append a record of each run to this file, one JSON object per line
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,

@@ -6,7 +6,10 @@ use protocol::session::Catalogue;
 use std::path::PathBuf;
 
 /// Networks with different names, and their manifests' hashes.
-pub struct Models(Vec<(Model, [u8; 32])>);
+pub struct Models {
+    models: Vec<(Model, [u8; 32])>,
+    opens_scores: bool,
+}
 
 impl Models {
     /// Reads bundles.
@@ -26,21 +29,30 @@ impl Models {
             let hash = model.manifest.hash();
             offered.push((model, hash));
         }
-        Ok(Self(offered))
+        Ok(Self { models: offered, opens_scores: false })
+    }
+
+    /// Lets clients see scores, or not.
+    pub fn opening_scores(self, opens_scores: bool) -> Self {
+        Self { opens_scores, ..self }
     }
 }
 
 impl Catalogue for Models {
     fn by_name(&self, name: Option<&str>) -> Option<&Model> {
-        let mut models = self.0.iter().map(|(model, _)| model);
+        let mut models = self.models.iter().map(|(model, _)| model);
         models.find(|model| name.is_none_or(|name| name == model.manifest.name))
     }
 
     fn by_hash(&self, hash: &[u8; 32]) -> Option<&Model> {
-        self.0.iter().find(|(_, own)| own == hash).map(|(model, _)| model)
+        self.models.iter().find(|(_, own)| own == hash).map(|(model, _)| model)
     }
 
     fn names(&self) -> Vec<String> {
-        self.0.iter().map(|(model, _)| model.manifest.name.clone()).collect()
+        self.models.iter().map(|(model, _)| model.manifest.name.clone()).collect()
+    }
+
+    fn opens_scores(&self) -> bool {
+        self.opens_scores
     }
 }

@@ -19,7 +19,7 @@ use std::io::{Write, stdout};
 pub fn serve(flags: &Serve) -> Result<(), Failure> {
     flags.run.start()?;
     let (identity, trusted) = flags.endpoint.load()?;
-    let models = Models::load(&flags.models)?;
+    let models = Models::load(&flags.models)?.opening_scores(flags.allow_scores);
     if let Some(path) = &flags.json {
         cli::append_only(path)?;
     }
@@ -92,7 +92,8 @@ fn converse(
             Task::Run(Some(_)) => "run from the pool begins",
             Task::Prepare(_) => "making an item for the pool begins",
         };
-        tracing::info!(model = name, preset, plan = cli::short(&plan.hash()), "{begins}");
+        let shows = if plan.opens_scores() { "scores" } else { "labels" };
+        tracing::info!(model = name, preset, shows, plan = cli::short(&plan.hash()), "{begins}");
         let done = match task {
             Task::Run(item) => run_bob_with(&plan, &mut bob, item, model, &mut Silent)?,
             Task::Prepare(slot) => session::store_item(&mut bob, &plan, slot, &mut Silent)?,

@@ -78,6 +78,57 @@ fn a_scan_larger_than_the_network_is_done_in_patches() {
 }
 
 #[test]
+fn scores_are_blended_where_bob_allows_it_and_refused_where_not() {
+    let mut model = common::network(16, &[2, 4], "relu");
+    model.manifest.preprocessing["size"] = serde_json::json!({ "patches": { "overlap": 4 } });
+    let place = Place::with(model);
+    common::picture(&place.path("scan.png"), 24);
+    let segment = |server: &str, more: &[&str]| {
+        let exact = ["--preset", "gc", "--strategy", "truncation=gc", "--json", "run.json", "--overwrite"];
+        outcome(&place.alice(server, &[&exact[..], more].concat()).output().unwrap())
+    };
+    let bob = place.bob(&[]);
+    let (code, errors) = segment(&bob.address, &["--scores", "scores.nii"]);
+    assert_eq!(code, Some(7), "{errors}");
+    assert!(errors.contains("--allow-scores"), "{errors}");
+    assert!(!place.path("mask.png").exists() && !place.path("scores.nii").exists());
+
+    let bob = place.bob(&["--allow-scores"]);
+    let (code, errors) = segment(&bob.address, &["--scores", "scores.nii"]);
+    assert_eq!(code, Some(0), "{errors}");
+    // The same from the reference's scores, patch by patch.
+    let scan = imaging::Scan::read(place.path("scan.png")).unwrap();
+    let job = alice::Job::new(&place.model.manifest, &protocol::Config::default(), &scan).unwrap();
+    let graph = &place.model.manifest.graph;
+    let scored = graph.node(graph.output()).inputs[0];
+    let mut blend = job.prepared.blend(2);
+    for input in job.inputs() {
+        let scores = &models::reference::run_all(&place.model, &input).unwrap()[scored];
+        let edge = place.model.manifest.edges[scored];
+        blend.add(&scores.mapv(|score| edge.to_real(score) as f32)).unwrap();
+    }
+    let expected = blend.finish().unwrap();
+    let file = std::fs::read(place.path("scores.nii")).unwrap();
+    let found: Vec<f32> =
+        file[352..].chunks_exact(4).map(|raw| f32::from_le_bytes(raw.try_into().unwrap())).collect();
+    assert_eq!(found, expected.iter().copied().collect::<Vec<_>>());
+    let mask = image::open(place.path("mask.png")).unwrap().to_luma8().into_raw();
+    let labels = imaging::labels_of_scores(&expected);
+    assert_eq!(mask, labels.iter().map(|label| label * 255).collect::<Vec<_>>());
+    assert!(mask.contains(&0) && mask.contains(&255));
+    let record: RunRecord =
+        serde_json::from_str(&std::fs::read_to_string(place.path("run.json")).unwrap()).unwrap();
+    let readout = record.layers.last().unwrap();
+    assert_eq!((readout.strategy.as_str(), record.outputs.len()), ("open", 3));
+    assert_eq!(readout.bytes_bob_to_alice, readout.predicted_bytes_bob_to_alice);
+
+    // Who allows scores still serves labels alone; a name that cannot hold scores is refused at once.
+    assert_eq!(segment(&bob.address, &[]).0, Some(0));
+    let (code, errors) = segment(&bob.address, &["--scores", "scores.png"]);
+    assert!(code == Some(4) && errors.contains(".nii"), "{code:?} {errors}");
+}
+
+#[test]
 fn the_plan_tells_what_the_run_will_cost() {
     let place = Place::new();
     let output =

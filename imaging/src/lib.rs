@@ -29,10 +29,12 @@ pub use labels::{labels_of, read_labels};
 pub use metrics::{LabelScore, different, majority_label, score, score_all, trivial_baseline};
 pub use overlay::{LabelStyle, Overlay};
 pub use preprocess::{
-    Axes, AxisCodes, Colour, Divisor, Intensity, Prepared, Preprocessing, Size, prepare, restore,
+    Axes, AxisCodes, Blend, Colour, Divisor, Intensity, Prepared, Preprocessing, Size, labels_of_scores,
+    prepare, restore,
 };
 pub use scan::{Geometry, Limits, SampleType, Scan, SourceHeader};
 pub use surface::hausdorff_95;
 pub use write::{
-    LabelGreys, OutputFormat, Overwrite, check_output, check_writable, write_atomically, write_labels,
+    LabelGreys, OutputFormat, Overwrite, check_output, check_scores_output, check_writable, write_atomically,
+    write_labels, write_scores,
 };

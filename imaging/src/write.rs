@@ -11,7 +11,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
-use ndarray::Array3;
+use ndarray::{Array3, Array4};
 use tempfile::{Builder, NamedTempFile};
 
 use crate::error::{ImagingError, Result};
@@ -164,11 +164,48 @@ pub fn write_labels(
             write_atomically(path, overwrite, |out| crate::nifti::write_labels(out, scan, &flat))
         }
         OutputFormat::NiftiGz => write_atomically(path, overwrite, |out| {
-            let mut gz = GzEncoder::new(out, Compression::default());
-            crate::nifti::write_labels(&mut gz, scan, &flat)?;
-            gz.finish().map(drop)
+            zipped(out, |out| crate::nifti::write_labels(out, scan, &flat))
         }),
     }
+}
+
+/// As [`check_writable`], and whether the name is that of a NIfTI file: pictures hold no scores.
+///
+/// # Errors
+/// If it cannot be written there or not in that format.
+pub fn check_scores_output(path: &Path, overwrite: Overwrite) -> Result<()> {
+    match OutputFormat::of(path) {
+        Ok(OutputFormat::Nifti | OutputFormat::NiftiGz) => check_writable(path, overwrite),
+        _ => {
+            Err(ImagingError::output(path, "scores are written as NIfTI", "end the name in .nii or .nii.gz"))
+        }
+    }
+}
+
+/// Writes `scores` (`[channel, d, h, w]`, the grid of `scan`) as NIfTI, one volume per channel.
+///
+/// # Errors
+/// If the scores are not on the scan's grid or the file cannot be written.
+pub fn write_scores(path: &Path, scores: &Array4<f32>, scan: &Scan, overwrite: Overwrite) -> Result<()> {
+    let (channels, d, h, w) = scores.dim();
+    if [d, h, w] != scan.dims() {
+        let problem = format!("scores of {d}×{h}×{w} for a scan of {:?}", scan.dims());
+        return Err(ImagingError::output(path, problem, "restore the scores to the scan's grid"));
+    }
+    check_scores_output(path, overwrite)?;
+    let scores = scores.as_standard_layout();
+    let flat = scores.as_slice().unwrap_or_default();
+    let fill = |out: &mut dyn Write| crate::nifti::write_scores(out, scan, channels, flat);
+    write_atomically(path, overwrite, |out| match OutputFormat::of(path) {
+        Ok(OutputFormat::NiftiGz) => zipped(out, fill),
+        _ => fill(out),
+    })
+}
+
+fn zipped(out: &mut dyn Write, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let mut gz = GzEncoder::new(out, Compression::default());
+    fill(&mut gz)?;
+    gz.finish().map(drop)
 }
 
 /// Runs `fill` on a temporary file beside `path` and renames it to `path` when all is on the disk.

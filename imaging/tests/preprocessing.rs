@@ -3,29 +3,13 @@
 
 mod common;
 
-use common::{Nifti, shared, write};
+use common::{Nifti, plain, scan_of, shared, write};
 use imaging::{
     Axes, Colour, Divisor, Geometry, Intensity, LabelGreys, Preprocessing, Scan, Size, prepare, restore,
     score,
 };
 use ndarray::{Array3, Array4};
 use proptest::prelude::*;
-
-fn scan_of(d: usize, h: usize, w: usize) -> Scan {
-    let voxels = Array4::from_shape_fn((1, d, h, w), |(_, z, y, x)| (100 * z + 10 * y + x + 1) as f32);
-    Scan::from_voxels("scan.nii", voxels, Geometry { known: true, ..Geometry::unknown() })
-}
-
-fn plain(size: Size) -> Preprocessing {
-    Preprocessing {
-        colour: Colour::Grey,
-        orientation: None,
-        spacing: None,
-        intensity: Intensity::AsStored,
-        size,
-        axes: Axes::Zyx,
-    }
-}
 
 /// Marks of voxels, for labels that tell where they came from.
 fn marks(input: &Array4<f32>) -> Array3<u8> {

@@ -13,8 +13,8 @@ use crate::store::{self, Item};
 use crate::strategy::Prepared;
 use channels::Traffic;
 use meter::{Primitive, Spent};
-use models::Op;
 use models::manifest::Model;
+use models::{Op, reference};
 use ndarray::{Array3, Array4};
 use std::io::{self, Write};
 
@@ -118,6 +118,56 @@ pub fn run_alice_with(
     input: &Array4<i64>,
     observer: &mut dyn Observer,
 ) -> Result<(Array3<u16>, Measurements), ProtocolError> {
+    let (result, measurements) = run_alice_to_end(plan, alice, item, input, observer)?;
+    let labels = match signed(plan, &result) {
+        Some(scores) => read_out(plan, &scores)?,
+        None => result.values.iter().map(|&label| label as u16).collect(),
+    };
+    let [d, h, w] = plan.manifest().graph.node(plan.manifest().graph.output()).shape.dims;
+    let labels = Array3::from_shape_vec((d, h, w), labels);
+    let labels =
+        labels.map_err(|_| ProtocolError::Disagreement("the result is no label per voxel".into()))?;
+    Ok((labels, measurements))
+}
+
+/// The same where the plan opens the scores: yields these, `[channel, depth, height, width]` in units of the last layer's
+/// input edge.
+pub fn run_alice_to_scores(
+    plan: &Plan,
+    alice: &mut Alice,
+    item: Option<Item<DataHolder>>,
+    input: &Array4<i64>,
+    observer: &mut dyn Observer,
+) -> Result<(Array4<i64>, Measurements), ProtocolError> {
+    let (result, measurements) = run_alice_to_end(plan, alice, item, input, observer)?;
+    match signed(plan, &result) {
+        Some(scores) => Ok((scores, measurements)),
+        None => Err(ProtocolError::Disagreement("the plan opens labels, not scores".into())),
+    }
+}
+
+/// The scores that a plan opened; `None` where it opens labels.
+fn signed(plan: &Plan, result: &Share) -> Option<Array4<i64>> {
+    let scores = result.values.iter().map(|&score| result.modulus.lift(score)).collect();
+    plan.opens_scores().then(|| Array4::from_shape_vec(result.shape.to_array(), scores).ok())?
+}
+
+/// The labels that the network's own readout makes of its scores.
+fn read_out(plan: &Plan, scores: &Array4<i64>) -> Result<Vec<u16>, ProtocolError> {
+    let graph = &plan.manifest().graph;
+    let labels = reference::eval_node(&graph.node(graph.output()).op, &[scores], None);
+    let labels = labels.map_err(|error| ProtocolError::Disagreement(error.to_string()))?;
+    Ok(labels.into_iter().map(|label| label as u16).collect())
+}
+
+/// Alice's side up to what the last layer yields.
+fn run_alice_to_end(
+    plan: &Plan,
+    alice: &mut Alice,
+    item: Option<Item<DataHolder>>,
+    input: &Array4<i64>,
+    observer: &mut dyn Observer,
+) -> Result<(Share, Measurements), ProtocolError> {
     let node = plan.manifest().graph.node(0);
     let shape = node.shape;
     let [d, h, w] = shape.dims;
@@ -129,16 +179,9 @@ pub fn run_alice_with(
     // Alice knows the whole input, so Bob's share of it is zero.
     let values = input.iter().map(|&x| modulus.reduce(x)).collect();
     let input = Share::new(modulus, shape, values);
-    let (result, measurements) =
-        run(plan, alice, item, input, observer, |alice, layer, prepared, inputs| {
-            layer.step.alice(alice, prepared, inputs)
-        })?;
-    let labels = result.values.iter().map(|&label| label as u16).collect();
-    let [d, h, w] = plan.manifest().graph.node(plan.manifest().graph.output()).shape.dims;
-    let labels = Array3::from_shape_vec((d, h, w), labels);
-    let labels =
-        labels.map_err(|_| ProtocolError::Disagreement("the result is no label per voxel".into()))?;
-    Ok((labels, measurements))
+    run(plan, alice, item, input, observer, |alice, layer, prepared, inputs| {
+        layer.step.alice(alice, prepared, inputs)
+    })
 }
 
 /// Runs Bob's side with the network's weights.
@@ -284,7 +327,8 @@ fn online<R: Role>(
         measurements.online += measure;
         measurements.layers[index].online = measure;
         observer.done(index, &measurements.layers[index].total());
-        shares[layer.id] = Some(Share::new(layer.modulus, node.shape, values));
+        let shape = if layer.step.opens() { graph.node(node.inputs[0]).shape } else { node.shape };
+        shares[layer.id] = Some(Share::new(layer.modulus, shape, values));
         for &id in &node.inputs {
             readers[id] -= 1;
             if readers[id] == 0 {

@@ -99,6 +99,11 @@ impl Plan {
         self.hash
     }
 
+    /// Whether Alice learns the scores of the last layer, and not the labels alone.
+    pub fn opens_scores(&self) -> bool {
+        self.layers.iter().any(|layer| layer.step.opens())
+    }
+
     /// The distinct encryption keys that the steps need.
     pub fn keys(&self) -> Vec<KeySpec> {
         KeySpec::union(self.layers.iter().filter_map(|layer| layer.step.keys()))

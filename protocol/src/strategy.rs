@@ -114,6 +114,11 @@ pub trait Step: Send + Sync {
         if self.carries().is_some() { Exactness::Carry } else { Exactness::Exact }
     }
 
+    /// Whether Alice learns the scores that a readout reads, modulo the inputs' modulus, in place of its labels.
+    fn opens(&self) -> bool {
+        false
+    }
+
     /// The encryption keys it needs.
     fn keys(&self) -> Option<KeySpec> {
         None
@@ -212,6 +217,7 @@ pub static STRATEGIES: &[&dyn Strategy] = &[
     &crate::nonlinear::garbled::GarbledReadout,
     &crate::nonlinear::tournament::OtReadout(Form::Chain),
     &crate::nonlinear::tournament::OtReadout(Form::Tree),
+    &crate::nonlinear::open::OpenReadout,
     &crate::local::Local,
 ];
 

@@ -36,7 +36,7 @@ pub struct Layer {
 
 /// What came out.
 pub struct Outcome {
-    /// The value that the two shares hold, or Alice's labels.
+    /// The value that the two shares hold, or Alice's labels or scores.
     pub values: Vec<i64>,
     /// The integer reference's value.
     pub reference: Vec<i64>,
@@ -101,12 +101,14 @@ pub fn run(
         }
     });
     let ((a, phases_a), (b, phases_b)) = (a?, b?);
-    let values: Vec<i64> = if layer.op.is_readout() {
+    let values: Vec<i64> = if step.opens() {
+        a.iter().map(|&score| layer.from.lift(score)).collect()
+    } else if layer.op.is_readout() {
         a.iter().map(|&label| label as i64).collect()
     } else {
         a.iter().zip(&b).map(|(&a, &b)| layer.to.lift(layer.to.add(a, b))).collect()
     };
-    let reference = evaluate(layer)?;
+    let reference = if step.opens() { layer.inputs[0].1.clone() } else { evaluate(layer)? };
     let expected = match step.carries() {
         Some(carries) => {
             let pairs = shares_a[0].values.iter().zip(&shares_b[0].values);

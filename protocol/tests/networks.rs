@@ -9,9 +9,11 @@ use models::quantise::{QuantiseOptions, calibrate, quantise};
 use models::reference;
 use models::unet::{Pooling, UNet, activations, random_image};
 use ndarray::Array4;
+use prg::Prg;
 use protocol::backend::run_both;
+use protocol::engine::{Silent, run_alice_to_scores, run_bob};
 use protocol::ots::Source;
-use protocol::{Config, Operator, Plan, Preset};
+use protocol::{Alice, Bob, Config, Operator, Plan, Preset};
 
 fn network(
     rank: usize,
@@ -106,7 +108,8 @@ fn imported_networks_run_blindly() {
     let segmentation =
         ["unet_2d", "odd_3d", "chain_1d", "activations_2d", "pads_3d", "resize_2d", "resize_3d"];
     let classification = ["classifier_2d", "dense_1d", "quadratics_2d"];
-    for name in segmentation.into_iter().chain(classification) {
+    let shuffles = ["shuffles_1d", "shuffles_2d", "shuffles_3d"];
+    for name in segmentation.into_iter().chain(classification).chain(shuffles) {
         let (model, input) = imported(name);
         for wanted in [Preset::Fast, Preset::Gc, Preset::Bunet] {
             check(&model, &input, &preset(wanted));
@@ -155,6 +158,46 @@ fn garbled_and_oblivious_transfer_relus_mix_over_both_sources() {
         config.layers = relus.clone().step_by(2).map(|node| (node.name.clone(), "gc".into())).collect();
         check(&model, &input, &config);
     }
+}
+
+fn opening(wanted: Preset) -> Config {
+    let mut config = preset(wanted);
+    config.strategies.insert(Operator::Readout, "open".into());
+    config
+}
+
+#[test]
+fn opened_scores_yield_the_same_labels_at_the_declared_cost() {
+    let (model, input) = network(2, [1, 24, 20], "hybrid", Pooling::Avg, 24);
+    for wanted in [Preset::Fast, Preset::Gc, Preset::Bunet] {
+        check(&model, &input, &opening(wanted));
+    }
+    let (threshold, input) = imported("chain_1d");
+    check(&threshold, &input, &opening(Preset::Fast));
+}
+
+#[test]
+fn opened_scores_are_those_of_the_reference() {
+    let (model, input) = network(2, [1, 16, 16], "relu", Pooling::Avg, 24);
+    let mut config = opening(Preset::Gc);
+    config.strategies.insert(Operator::Truncation, "gc".into());
+    let run = |config: &Config| {
+        let plan = Plan::derive(&model.manifest, config).unwrap();
+        let (to_bob, to_alice) = channels::memory::pair();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut bob = Bob::new(to_alice, Prg::from_os());
+                run_bob(&plan, &mut bob, &model, &mut Silent).unwrap();
+            });
+            let mut alice = Alice::new(to_bob, Prg::from_os());
+            run_alice_to_scores(&plan, &mut alice, None, &input, &mut Silent)
+        })
+    };
+    let graph = &model.manifest.graph;
+    let values = reference::run_all(&model, &input).unwrap();
+    assert_eq!(run(&config).unwrap().0, values[graph.node(graph.output()).inputs[0]]);
+    // A plan for labels opens nothing else.
+    assert!(run(&preset(Preset::Gc)).err().unwrap().to_string().contains("labels, not scores"));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use ndarray::{Array3, Array4};
 use prg::Prg;
 use protocol::engine::{Silent, run_alice, run_bob};
 use protocol::session::{Agreed, answer, fetch_manifest, propose};
-use protocol::{Alice, Bob, Config, Plan, Preset, ProtocolError};
+use protocol::{Alice, Bob, Config, Operator, Plan, Preset, ProtocolError};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -125,6 +125,21 @@ fn session(
 
 fn presets() -> [Config; 2] {
     [Preset::Gc, Preset::Bunet].map(|preset| Config { preset, ..Config::default() })
+}
+
+#[test]
+fn scores_are_opened_only_where_bob_says_so() {
+    let (model, input) = network();
+    let mut config = Config::default();
+    config.strategies.insert(Operator::Readout, "open".into());
+    let (alice, bob, _) = session(&model, &input, &config, None, None);
+    let (alice, bob) = (alice.unwrap_err(), bob.unwrap_err());
+    assert!(matches!(&alice, ProtocolError::Refused(reason) if reason.contains("--allow-scores")), "{alice}");
+    assert!(matches!(bob, ProtocolError::Disagreement(_)), "{bob}");
+    // Nor by the layer's name.
+    let readout = model.manifest.graph.nodes().last().unwrap().name.clone();
+    let config = Config { layers: [(readout, "open".to_owned())].into(), ..Config::default() };
+    assert!(matches!(session(&model, &input, &config, None, None).0, Err(ProtocolError::Refused(_))));
 }
 
 #[test]

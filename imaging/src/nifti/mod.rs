@@ -16,7 +16,7 @@ use flate2::read::MultiGzDecoder;
 use ndarray::Array4;
 
 pub(crate) use header::{NiftiHeader, looks_like_header};
-pub(crate) use write::write_labels;
+pub(crate) use write::{write_labels, write_scores};
 
 use crate::error::{ImagingError, Result};
 use crate::picture::check_samples;

@@ -7,6 +7,7 @@
 //! Axes: `x`, `y`, `z` are the file's index axes with x fastest (a picture's columns and rows with z = 1), after
 //! [`Preprocessing::orientation`]. Arrays are `[channel, D, H, W]`; [`Axes`] says which of x, y, z is D, H, W.
 
+mod blend;
 mod intensity;
 mod orient;
 mod patches;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{ImagingError, Result};
 use crate::scan::Scan;
 
+pub use blend::{Blend, labels_of_scores};
 pub use intensity::{Divisor, Intensity};
 pub use orient::AxisCodes;
 pub use patches::Size;
@@ -184,10 +186,7 @@ impl Prepared {
         }
         let (_, z, y, x) = self.volume.dim();
         let mut volume = Array3::zeros((z, y, x));
-        let mut inverse = [0; 3];
-        for (axis, position) in self.order.into_iter().enumerate() {
-            inverse[position] = axis;
-        }
+        let inverse = self.inverse();
         for (patch, labels) in self.patches.iter().zip(labels) {
             let (d, h, w) = labels.dim();
             if [d, h, w] != self.network {
@@ -197,10 +196,26 @@ impl Prepared {
             patches::paste(&mut volume, patch, &labels.view().permuted_axes(inverse));
         }
         let oriented = resample::nearest(volume, self.oriented_dims);
+        Ok(self.on_scan(oriented.insert_axis(Axis(0))).remove_axis(Axis(0)))
+    }
+
+    /// Collects scores of `channels` channels; see [`Blend`].
+    pub fn blend(&self, channels: usize) -> Blend<'_> {
+        Blend::new(self, channels)
+    }
+
+    /// `[channel, z, y, x]` of the oriented scan on the scan's own axes.
+    fn on_scan<T: Clone>(&self, oriented: Array4<T>) -> Array4<T> {
         let restored = self.reorientation.undo(oriented);
-        let (d, h, w) = restored.dim();
-        assert_eq!([d, h, w], self.scan_dims, "the way back ends on the scan's grid");
-        Ok(restored)
+        assert_eq!(grid_of(restored.view()), self.scan_dims, "the way back ends on the scan's grid");
+        restored
+    }
+
+    /// Position in `[D, H, W]` of each of z, y, x.
+    fn inverse(&self) -> [usize; 3] {
+        let mut inverse = [0; 3];
+        self.order.into_iter().enumerate().for_each(|(axis, position)| inverse[position] = axis);
+        inverse
     }
 }
 

@@ -1,6 +1,6 @@
 //! Closest axis-aligned reorientation: a permutation and flips, no interpolation.
 
-use ndarray::{Array3, Array4, Axis};
+use ndarray::{Array4, Axis};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ImagingError, Result};
@@ -101,16 +101,16 @@ impl Reorientation {
         self.source.map(|s| spacing[s])
     }
 
-    /// Labels `[z, y, x]` back to the source's axes.
-    pub(super) fn undo(&self, mut labels: Array3<u8>) -> Array3<u8> {
+    /// `[channel, z, y, x]` back to the source's axes.
+    pub(super) fn undo<T: Clone>(&self, mut voxels: Array4<T>) -> Array4<T> {
         for (i, _) in self.flip.iter().enumerate().filter(|(_, f)| **f) {
-            labels.invert_axis(Axis(2 - i));
+            voxels.invert_axis(Axis(3 - i));
         }
-        let mut back = [0; 3];
+        let mut back = [0; 4];
         for (i, source) in self.source.iter().enumerate() {
-            back[2 - source] = 2 - i;
+            back[3 - source] = 3 - i;
         }
-        labels.permuted_axes(back).as_standard_layout().into_owned()
+        voxels.permuted_axes(back).as_standard_layout().into_owned()
     }
 }
 

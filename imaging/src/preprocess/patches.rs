@@ -42,6 +42,18 @@ pub(super) struct Span {
 }
 
 impl Span {
+    /// How much the patch has to say about each of its voxels: a Gaussian around its centre, σ an eighth of its size.
+    pub(super) fn weights(&self) -> Vec<f64> {
+        let (centre, sigma) = ((self.size - 1) as f64 / 2.0, self.size as f64 / 8.0);
+        (0..self.size).map(|i| (-((i as f64 - centre) / sigma).powi(2) / 2.0).exp()).collect()
+    }
+
+    /// The voxels of the volume that the patch sees, and the first of them in its own coordinates.
+    pub(super) fn seen(&self, volume: usize) -> (std::ops::Range<usize>, usize) {
+        let inside = self.inside(volume);
+        (inside.0..inside.1, self.local(inside).0)
+    }
+
     /// Overlap of patch and volume, in the volume's coordinates.
     fn inside(&self, volume: usize) -> (usize, usize) {
         let from = self.start.max(0) as usize;

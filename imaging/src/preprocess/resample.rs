@@ -14,7 +14,7 @@ const LARGEST_GROWTH: f64 = 64.0;
 /// `volume` as `[channel, z, y, x]`; spacings along x, y, z.
 pub(super) fn to_spacing(
     scan: &Scan,
-    mut volume: Array4<f32>,
+    volume: Array4<f32>,
     spacing: [f64; 3],
     target: [f64; 3],
 ) -> Result<Array4<f32>> {
@@ -42,13 +42,17 @@ pub(super) fn to_spacing(
             "check pixdim in the header: its unit may be wrong",
         ));
     }
+    Ok(to_grid(volume, sizes.map(|size| size as usize)))
+}
+
+/// `[channel, z, y, x]` to another grid `[z, y, x]` over the same box.
+pub(super) fn to_grid(volume: Array4<f32>, sizes: [usize; 3]) -> Array4<f32> {
+    let dims = grid_of(volume.view());
     // Shrinking axes first, so that no intermediate volume is larger than both ends.
     let mut axes = [0, 1, 2];
-    axes.sort_by(|a, b| (sizes[*a] / dims[*a] as f64).total_cmp(&(sizes[*b] / dims[*b] as f64)));
-    for i in axes {
-        volume = linear(volume, i + 1, sizes[i] as usize);
-    }
-    Ok(volume)
+    let growth = |axis: usize| sizes[axis] as f64 / dims[axis] as f64;
+    axes.sort_by(|a, b| growth(*a).total_cmp(&growth(*b)));
+    axes.into_iter().fold(volume, |volume, axis| linear(volume, axis + 1, sizes[axis]))
 }
 
 fn linear(volume: Array4<f32>, axis: usize, size: usize) -> Array4<f32> {

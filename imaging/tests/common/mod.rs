@@ -4,6 +4,9 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use imaging::{Axes, Colour, Geometry, Intensity, Preprocessing, Scan, Size};
+use ndarray::Array4;
+
 /// A NIfTI file to be.
 #[derive(Clone)]
 pub(crate) struct Nifti {
@@ -179,4 +182,22 @@ pub(crate) fn shared(relative: &str) -> Option<PathBuf> {
     }
     println!("skipped: {} is absent (set BUNET_SHARED to the folder that holds data/)", path.display());
     None
+}
+
+/// Preprocessing that leaves a scan as it is but for its size.
+pub(crate) fn plain(size: Size) -> Preprocessing {
+    Preprocessing {
+        colour: Colour::Grey,
+        orientation: None,
+        spacing: None,
+        intensity: Intensity::AsStored,
+        size,
+        axes: Axes::Zyx,
+    }
+}
+
+/// A scan whose voxels tell their place: 1 + x + 10·y + 100·z.
+pub(crate) fn scan_of(d: usize, h: usize, w: usize) -> Scan {
+    let voxels = Array4::from_shape_fn((1, d, h, w), |(_, z, y, x)| (100 * z + 10 * y + x + 1) as f32);
+    Scan::from_voxels("scan.nii", voxels, Geometry { known: true, ..Geometry::unknown() })
 }

@@ -4,6 +4,7 @@ pub mod beaver;
 #[cfg(feature = "tfhe")]
 pub mod bootstrapped;
 pub mod garbled;
+pub mod open;
 mod planes;
 pub mod product;
 pub mod product_ot;

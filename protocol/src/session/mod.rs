@@ -119,6 +119,11 @@ pub trait Catalogue {
 
     /// The names that exist, for a helpful refusal.
     fn names(&self) -> Vec<String>;
+
+    /// Whether clients may learn scores where they ask for them, and not labels alone: scores tell more about the weights.
+    fn opens_scores(&self) -> bool {
+        false
+    }
 }
 
 impl Catalogue for Model {
@@ -242,6 +247,11 @@ fn examine<'m>(
         return Err(refuse(channel, reason));
     };
     match Plan::derive(&model.manifest, &proposal.config) {
+        Ok(own) if own.opens_scores() && !catalogue.opens_scores() => {
+            let reason = "it shows labels alone, no scores; ask its operator for `bob serve --allow-scores`, or go \
+                          without --scores";
+            Err(refuse(channel, reason.to_owned()))
+        }
         Ok(own) if own.hash() == proposal.plan => Ok((model, own)),
         Ok(_) => {
             let reason = "the two sides derive different plans from the same manifest and \
