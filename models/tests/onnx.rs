@@ -61,12 +61,10 @@ fn layers_equal_onnx_runtime() {
     let pads = "conv resample resample resample resample resample resample conv resample resample max_pool resample \
                 resample conv_transpose resample resample argmax";
     let resize = "conv resample resample conv relu resample resample resample resample resample resample resample \
-                  resample resample resample resample conv resample resample resample resample add resample resample \
-                  resample resample add resample resample concat resample resample concat resample resample resample \
-                  conv conv concat argmax";
+                  resample resample resample resample conv conv_transpose conv resample resample conv conv concat argmax";
     let shuffles_2d = "conv resample resample concat resample resample concat resample conv resample relu resample \
-                       resample resample resample add resample resample resample resample add conv resample resample \
-                       resample resample add resample resample resample resample add concat conv threshold";
+                       resample resample resample add resample resample resample resample add conv conv_transpose \
+                       concat conv threshold";
     let shuffles_3d = "conv resample resample resample resample add resample resample resample resample add \
                        resample resample resample resample add resample resample resample avg_pool conv argmax";
     let networks: [(&str, &[usize], usize, &str); 14] = [
@@ -94,11 +92,11 @@ fn layers_equal_onnx_runtime() {
         (
             "shuffles_1d",
             &[],
-            5,
+            6,
             "conv resample resample resample concat resample conv resample resample resample resample add conv argmax",
         ),
-        ("shuffles_2d", &[], 9, shuffles_2d),
-        ("shuffles_3d", &[], 5, shuffles_3d),
+        ("shuffles_2d", &[], 11, shuffles_2d),
+        ("shuffles_3d", &[], 6, shuffles_3d),
     ];
     let mut wrong = Vec::new();
     for (name, extents, count, operators) in networks {
@@ -141,8 +139,9 @@ fn compare_quantised(model: &FloatModel, values: &Path) -> f64 {
 }
 
 /// The stated bounds: how far any layer's integers at 32 bits are off ONNX Runtime's floats, root mean square. Half the
-/// bits are left before a square, and a deep network adds up what its layers round.
+/// bits are left before a square, a join or a sum takes a scale of its own, and a deep network adds up what its layers round.
 const SMALL_AT_32_BITS: f64 = 0.001;
+const SMALL_SHUFFLES_AT_32_BITS: f64 = 0.002;
 const SMALL_QUADRATICS_AT_32_BITS: f64 = 0.005;
 const TRAINED_AT_32_BITS: f64 = 0.005;
 const TRAINED_SQUARES_AT_32_BITS: f64 = 0.03;
@@ -160,11 +159,16 @@ fn integers_at_32_bits_follow_onnx_runtime() {
         ("resize_2d", &[]),
         ("resize_3d", &[]),
         ("quadratics_2d", &[]),
+        ("shuffles_2d", &[]),
     ] {
         let model = import(&data(&format!("{name}.onnx")), &shape(extents)).unwrap();
         let worst = compare_quantised(&model, &data(&format!("{name}.safetensors")));
         println!("{name}: integers within {:.3}% of ONNX Runtime", 100.0 * worst);
-        let bound = if name == "quadratics_2d" { SMALL_QUADRATICS_AT_32_BITS } else { SMALL_AT_32_BITS };
+        let bound = match name {
+            "quadratics_2d" => SMALL_QUADRATICS_AT_32_BITS,
+            "shuffles_2d" => SMALL_SHUFFLES_AT_32_BITS,
+            _ => SMALL_AT_32_BITS,
+        };
         assert!(worst > 0.0 && worst <= bound, "{name}: {worst}");
     }
 }
@@ -316,6 +320,7 @@ fn damaged_files_never_panic() {
         ("pads_3d", &[]),
         ("resize_2d", &[]),
         ("quadratics_2d", &[]),
+        ("shuffles_2d", &[]),
     ] {
         let path = data(&format!("{name}.onnx"));
         let bytes = std::fs::read(&path).unwrap();

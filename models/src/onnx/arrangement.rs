@@ -46,22 +46,20 @@ impl Arrangement {
         self.axes.iter().flatten().is_sorted_by_key(key)
     }
 
-    /// Whether an axis holds channels and nothing else.
+    /// Whether an axis holds the channels, all of them, and nothing else.
     pub(super) fn is_channels(&self, at: usize) -> bool {
-        self.axes
-            .get(at)
-            .is_some_and(|digits| !digits.is_empty() && digits.iter().all(|digit| digit.axis == 0))
+        let holds = |digits: &Vec<Digit>| digits.iter().any(|digit| digit.axis == 0);
+        self.axes.iter().enumerate().all(|(axis, digits)| holds(digits) == (axis == at))
+            && self.axes.get(at).is_some_and(|digits| digits.iter().all(|digit| digit.axis == 0))
     }
 
     /// Whether voxels stand in the source's order, and channels in one axis of their own: a label per voxel can be read off.
     pub(super) fn keeps_voxels(&self) -> bool {
-        let sorted = |digits: Vec<&Digit>| {
-            digits.is_sorted_by_key(|digit| (digit.axis, std::cmp::Reverse(digit.stride)))
-        };
-        let (channels, voxels) = self.axes.iter().flatten().partition(|digit| digit.axis == 0);
-        let holding = (0..self.axes.len()).filter(|&at| self.is_channels(at)).count();
-        let apart = self.axes.iter().filter(|digits| digits.iter().any(|digit| digit.axis == 0)).count();
-        sorted(channels) && sorted(voxels) && holding == apart && apart <= 1
+        let key = |digit: &&Digit| (digit.axis, std::cmp::Reverse(digit.stride));
+        let (channels, voxels): (Vec<&Digit>, Vec<&Digit>) =
+            self.axes.iter().flatten().partition(|digit| digit.axis == 0);
+        let apart = channels.is_empty() || (0..self.axes.len()).any(|at| self.is_channels(at));
+        apart && channels.is_sorted_by_key(key) && voxels.is_sorted_by_key(key)
     }
 
     /// The axes in another order; `None` where `order` is none.
@@ -256,7 +254,8 @@ mod tests {
         let turned = image.transposed(&[0, 2, 3, 1]).unwrap();
         assert!(turned.steps(2).is_none() && turned.dims() == [1, 6, 8, 4]);
         assert!(turned.keeps_voxels() && turned.is_channels(3) && !turned.is_channels(0));
-        assert!(!image.transposed(&[0, 1, 3, 2]).unwrap().keeps_voxels());
+        let mirrored = image.transposed(&[0, 3, 2, 1]).unwrap();
+        assert!(mirrored.is_channels(3) && !mirrored.is_channels(9) && !mirrored.keeps_voxels());
         assert!(!image.reshaped(&[1, 192]).unwrap().keeps_voxels());
         assert_eq!(turned.transposed(&[0, 3, 1, 2]).unwrap(), image);
         let flat = image.reshaped(&[1, 4, 48]).unwrap().reshaped(&[1, 4, 6, 8]).unwrap();

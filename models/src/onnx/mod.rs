@@ -14,7 +14,8 @@
 //! | Global poolings, ReduceMean and ReduceMax over the image | one window |
 //! | Gemm, MatMul by a constant | a convolution as large as the image |
 //! | Pad (zero, edge, reflect, wrap), Resize and Upsample (nearest, linear), Slice, Split, Gather | a linear map per axis, on shares alone |
-//! | DepthToSpace, SpaceToDepth; Reshape and Transpose that shuffle channels and voxels | linear maps per axis, and their sums |
+//! | DepthToSpace, SpaceToDepth | a convolution of zeros and ones |
+//! | Reshape and Transpose that shuffle channels and voxels | linear maps per axis, and their sums |
 //! | Flatten, Reshape, Squeeze, Unsqueeze, Transpose | nothing, as long as they view an image or a vector |
 //! | Identity, Cast, Dropout; arithmetic on shapes and constants | nothing |
 //! | Softmax, Sigmoid, ArgMax at the end | an argmax, or a threshold at zero for one channel |

@@ -157,8 +157,10 @@ impl<'a> Importer<'a> {
         let to = match node.op_type.as_str() {
             "Flatten" => axis(attributes.int("axis", 1), rank)
                 .map(|at| vec![from[..at].iter().product(), from[at..].iter().product()]),
-            "Squeeze" => axes(rank).filter(|axes| !axes.is_empty()).map(|axes| {
-                let kept = |(at, _): &(usize, &usize)| !axes.contains(at);
+            "Squeeze" => axes(rank).map(|axes| {
+                // Without axes, all of extent 1 go.
+                let gone = |at: usize| if axes.is_empty() { from[at] == 1 } else { axes.contains(&at) };
+                let kept = |(at, _): &(usize, &usize)| !gone(*at);
                 from.iter().enumerate().filter(kept).map(|(_, &extent)| extent).collect()
             }),
             "Unsqueeze" => axes(rank + stated.iter().flatten().count()).map(|axes| {

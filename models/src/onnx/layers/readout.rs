@@ -11,7 +11,6 @@ impl<'a> Importer<'a> {
     pub(super) fn softmax(&mut self, node: &NodeProto, attributes: &Attributes<'_>) -> Result<Value, Stop> {
         let axis = attributes.int("axis", -1);
         if let Some(Value::Arranged(arranged, Post::None)) = self.input(node, 0)
-            && arranged.keeps_voxels()
             && arranged.is_channels(from_end(axis, arranged.dims().len()))
         {
             return Ok(Value::Arranged(arranged.clone(), Post::Softmax));

@@ -1,16 +1,20 @@
-//! Values moved between channels and voxels, and images side by side: linear maps per axis, and their sums.
+//! Values moved between channels and voxels, and images side by side: linear maps per axis and their sums, or convolutions of
+//! zeros and ones, which keep more bits.
 
 use super::refuse;
 use super::resampling::MAX_EXTENT;
-use crate::graph::{NodeId, Op};
-use crate::onnx::arrangement::{Arrangement, Step};
+use crate::float::FloatLayer;
+use crate::graph::{NodeId, Op, Window};
+use crate::onnx::arrangement::Step;
 use crate::onnx::attributes::Attributes;
 use crate::onnx::lower::{Importer, Post, Stop, Value};
 use crate::onnx::proto::NodeProto;
 use crate::resample::Resample;
+use ndarray::{Array1, ArrayD};
 
 impl<'a> Importer<'a> {
-    /// Blocks of voxels become channels, or the reverse.
+    /// Blocks of voxels become channels, or the reverse: a convolution with kernel and stride of the block, of zeros and
+    /// ones.
     pub(super) fn blocks(
         &mut self,
         node: &'a NodeProto,
@@ -18,30 +22,30 @@ impl<'a> Importer<'a> {
         attributes: &Attributes<'_>,
     ) -> Result<Value, Stop> {
         let Some(x) = self.tensor(node, 0)? else { return Ok(Value::Unknown) };
-        let block = usize::try_from(attributes.int("blocksize", 1)).unwrap_or(0).clamp(1, MAX_EXTENT);
-        let shape = self.graph.node(x).shape;
-        let ([channels, _, h, w], square) = (shape.to_array(), block * block);
-        let columns_first = attributes.text("mode", "DCR") == "CRD";
-        let (between, order, to) = if node.op_type == "SpaceToDepth" {
-            let (h, w) = (h / block, w / block);
-            ([1, channels, h, block, w, block], [0, 3, 5, 1, 2, 4], [1, channels * square, h, w])
-        } else {
-            let narrow = channels / square;
-            let to = [1, narrow, h * block, w * block];
-            match columns_first {
-                true => ([1, narrow, block, block, h, w], [0, 1, 4, 2, 5, 3], to),
-                false => ([1, block, block, narrow, h, w], [0, 3, 4, 1, 5, 2], to),
-            }
-        };
-        let image = Some(Arrangement::image(x, shape.to_array(), 2)).filter(|_| self.graph.rank() == 2);
-        let shuffled = image.and_then(|image| image.reshaped(&between)?.transposed(&order)?.reshaped(&to));
-        match shuffled.and_then(|shuffled| shuffled.steps(2)) {
-            Some(steps) => self.arrange(layer, x, steps),
-            None => refuse(
-                format!("blocks of {block} on {channels}×{h}×{w}"),
-                "use images of two axes, a multiple of the blocks",
-            ),
+        let apart = node.op_type == "DepthToSpace";
+        let block = usize::try_from(attributes.int("blocksize", 1)).unwrap_or(0);
+        let channels = self.graph.node(x).shape.channels;
+        let square = block.saturating_mul(block);
+        if self.graph.rank() != 2 || !(1..=64).contains(&block) || (apart && !channels.is_multiple_of(square))
+        {
+            return refuse(format!("blocks of {block} on {channels} channels"), "use images of two axes");
         }
+        let narrow = if apart { channels / square } else { channels };
+        let columns_first = attributes.text("mode", "DCR") == "CRD";
+        let wide = |c: usize, tap: usize| if columns_first { c * square + tap } else { tap * narrow + c };
+        let mut weights = ArrayD::zeros(vec![narrow * square, narrow, 1, block, block]);
+        for c in 0..narrow {
+            (0..square).for_each(|tap| weights[[wide(c, tap), c, 0, tap / block, tap % block]] = 1.0);
+        }
+        let window = Window::tiling([1, block, block]);
+        let (op, outputs) = if apart {
+            (Op::ConvTranspose { window, output_padding: [0; 3], channels: narrow }, narrow)
+        } else {
+            (Op::Conv { window, channels: narrow * square }, narrow * square)
+        };
+        let id = self.push(layer, op, vec![x])?;
+        self.weights.insert(id, FloatLayer { weights, bias: Array1::zeros(outputs) });
+        Ok(Value::Node(id, Post::None))
     }
 
     /// Places the steps that shuffle an image; the last one bears the layer's name.
