@@ -128,7 +128,10 @@ impl<'a> Importer<'a> {
         let spatial = &self.graph.node(id).shape.dims[3 - self.graph.rank()..];
         let axes = attributes.ints("perm").map_or(0, <[i64]>::len);
         let order = order(attributes, axes);
-        let extent = |axis: &usize| (*axis + spatial.len()).checked_sub(axes).map_or(1, |at| spatial[at]);
+        let extent = |axis: &usize| {
+            let at = axis.saturating_add(spatial.len()).checked_sub(axes);
+            at.and_then(|at| spatial.get(at)).map_or(1, |&extent| extent)
+        };
         !order.into_iter().filter(|axis| extent(axis) > 1).is_sorted()
     }
 
