@@ -223,8 +223,9 @@ mod tests {
 
     #[test]
     fn shuffles_of_every_rank_become_maps_per_axis() {
-        // Extents of the source; the shape between; the order; the image after.
-        let cases: [([usize; 4], &[usize], &[usize], [usize; 4]); 8] = [
+        /// Extents of the source; the shape between; the order; the image after.
+        type Case = ([usize; 4], &'static [usize], &'static [usize], [usize; 4]);
+        let cases: [Case; 8] = [
             ([6, 1, 1, 5], &[1, 3, 2, 5], &[0, 1, 3, 2], [3, 1, 1, 10]),
             ([12, 1, 3, 4], &[1, 3, 2, 2, 3, 4], &[0, 1, 4, 2, 5, 3], [3, 1, 6, 8]),
             ([12, 1, 3, 4], &[1, 2, 2, 3, 3, 4], &[0, 3, 4, 1, 5, 2], [3, 1, 6, 8]),
