@@ -11,7 +11,7 @@
 //! Security: Bob's message is determined by the scores and Alice's share, so that she learns the scores and no more. But scores
 //! tell far more about the weights than labels do: with a scan of her choice each voxel is an equation in the last layer's
 //! weights. Hence no run opens them unless Bob serves with that said ([`crate::session::Catalogue::opens_scores`]).
-//! Cost: log2 m bits per score from Bob; no round of its own beyond that message. Constant time.
+//! Cost: log2 m bits per score from Bob, who waits for nothing: no round. Constant time.
 
 use crate::config::Operator;
 use crate::cost::Cost;
@@ -51,7 +51,7 @@ impl Step for Open {
     }
 
     fn cost(&self) -> Cost {
-        Cost::online(0, packing::packed_len(self.n, self.modulus.bits()) as u64, 1)
+        Cost::online(0, packing::packed_len(self.n, self.modulus.bits()) as u64, 0)
     }
 
     fn opens(&self) -> bool {
