@@ -48,7 +48,7 @@ fn a_classifier_is_imported_with_a_report() {
     assert!(code == Some(3) && errors.contains(".html"), "{errors}");
     let (code, errors) = import("refused_more", "other.html");
     assert_eq!(code, Some(7), "{errors}");
-    for layer in ["ones", "relu6", "cubic", "turn", "softmax"] {
+    for layer in ["ones", "relu6", "cubic", "turned", "softmax"] {
         assert!(errors.contains(&format!("layer `{layer}`")), "{errors}");
     }
     assert!(!place.path("new.bunet").exists() && !place.path("other.html").exists());
