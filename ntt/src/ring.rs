@@ -199,9 +199,7 @@ impl Ring {
 
     /// out = y mod p for signed y, |y| ≤ 2^61, given as two's-complement words.
     pub fn reduce_signed_into(&self, out: &mut [u64], y: &[u64]) {
-        let multiple = (1 << 62) / self.p * self.p;
-        out.iter_mut().zip(y).for_each(|(out, &y)| *out = y.wrapping_add(multiple));
-        self.isa.run(Map3 { p: self.p, operands: Zip { x: out, y, z: y }, f: ReduceAssign });
+        self.isa.run(Map3 { p: self.p, operands: Zip { x: out, y, z: y }, f: ReduceSigned });
     }
 
     /// out = y mod p for any words y.
@@ -225,6 +223,8 @@ pub struct Modular<L> {
     p: L,
     p2: L,
     p4: L,
+    /// The largest multiple of p up to 2^62.
+    large: L,
     /// ⌊2^52/p⌋.
     inverse: L,
     /// 2^52 mod p and its quotient.
@@ -246,6 +246,7 @@ impl<L: Lanes> Modular<L> {
             p: L::splat(p),
             p2: L::splat(2 * p),
             p4: L::splat(4 * p),
+            large: L::splat((1 << 62) / p * p),
             inverse: L::splat((1 << 52) / p),
             c52: power(52),
             c104: power(104),
@@ -303,6 +304,12 @@ impl<L: Lanes> Modular<L> {
     fn reduce52_lazy(&self, x: L) -> L {
         let zero = L::splat(0);
         x.sub(zero.madd52_low(zero.madd52_high(x, self.inverse), self.p)).and(self.mask)
+    }
+
+    /// x mod p, for x < 2^52.
+    #[inline(always)]
+    pub fn reduce52(&self, x: L) -> L {
+        self.once(self.reduce52_lazy(x))
     }
 
     /// A representative below 2^52 + 2p of (low + 2^52·high) mod p, for low below 2^60 and high below 2^51.
@@ -425,7 +432,7 @@ pointwise! {
     AddSigned: |m, x, y, _z| m.add(x, m.signed(y));
     FromSigned: |m, _x, y, _z| m.signed(y);
     Reduce: |m, _x, y, _z| m.wide(y, L::splat(0));
-    ReduceAssign: |m, x, _y, _z| m.wide(x, L::splat(0));
+    ReduceSigned: |m, _x, y, _z| m.wide(y.add(m.large), L::splat(0));
     Mul: |m, x, y, _z| m.mul(x, y);
     MultiplyAdd: |m, x, y, z| m.wide(x.madd52_low(y, z), L::splat(0).madd52_high(y, z));
     MulFixedAssign: |m, x, y, z| m.mul_fixed(x, (y, z));

@@ -2,7 +2,7 @@
 //!
 //! A [`Kernel`] is a struct of operands whose `run` is generic over [`Lanes`]. [`Isa::run`] instantiates it for the
 //! instruction set of the machine. The AVX-512 lanes need the extensions F, DQ, IFMA (52-bit multiply-add) and
-//! VPOPCNTDQ; all lanes compute bit for bit the same.
+//! VPOPCNTDQ, and BW and VBMI (permutations of bytes); all lanes compute bit for bit the same.
 //!
 //! All operations are free of secret-dependent branches and addresses.
 
@@ -21,6 +21,12 @@ pub const LANES: usize = 8;
 
 /// The low 52 bits of a word, the operand width of the multiply-add instructions.
 pub const MASK52: u64 = (1 << 52) - 1;
+
+/// Most bits of a value that is packed with others: with the shift of its first bit it fits into a word.
+pub const MAX_WIDTH: u32 = 57;
+
+/// Bytes in which eight packed values lie, and any of them with seven bytes after its first.
+pub const WINDOW: usize = 64;
 
 /// Products that a [`Lanes::Sum`] takes between two carries.
 pub(crate) const CARRY_EVERY: usize = 4096;
@@ -57,6 +63,10 @@ pub trait Lanes: Copy {
     ///
     /// Headroom: 4096 products between two [`Lanes::carry`], 32768 products in all.
     type Sum: Copy;
+    /// What packing values of one width needs.
+    type Packing: Copy;
+    /// What unpacking them needs.
+    type Unpacking: Copy;
 
     /// `x` in every lane.
     fn splat(x: u64) -> Self;
@@ -92,6 +102,16 @@ pub trait Lanes: Copy {
     fn carry(sum: Self::Sum) -> Self::Sum;
     /// The sum as (low, high) with value low + 2^52·high.
     fn split(sum: Self::Sum) -> (Self, Self);
+
+    /// For values of `width` bits, 1 to [`MAX_WIDTH`].
+    fn packing(width: u32) -> Self::Packing;
+    /// Writes lanes below 2^width side by side, the lowest bits first, to the first `width` bytes of `to`. What becomes of the
+    /// others is unspecified.
+    fn pack(self, packing: Self::Packing, to: &mut [u8; WINDOW]);
+    /// For values of `width` bits, 1 to [`MAX_WIDTH`].
+    fn unpacking(width: u32) -> Self::Unpacking;
+    /// Reads what [`Lanes::pack`] wrote.
+    fn unpack(unpacking: Self::Unpacking, from: &[u8; WINDOW]) -> Self;
 
     /// Brings groups that are read soon closer, if the instruction set can.
     #[inline(always)]
@@ -253,6 +273,39 @@ mod tests {
                     out
                 })
                 .collect()
+        }
+    }
+
+    /// Packs eight values and unpacks them again.
+    struct There<'a>(u32, &'a [u64; LANES]);
+
+    impl Kernel for There<'_> {
+        type Output = ([u8; WINDOW], [u64; LANES]);
+        #[inline(always)]
+        fn run<L: Lanes>(self) -> Self::Output {
+            let (mut bytes, mut back) = ([0xff; WINDOW], [0; LANES]);
+            L::load(self.1).pack(L::packing(self.0), &mut bytes);
+            L::unpack(L::unpacking(self.0), &bytes).store(&mut back);
+            (bytes, back)
+        }
+    }
+
+    #[test]
+    fn values_lie_side_by_side() {
+        let mut prg = Prg::new(&Seed::from_bytes([3; 16]));
+        for (width, largest) in (1..=MAX_WIDTH).flat_map(|width| [(width, false), (width, true)]) {
+            let mut values = [(1 << width) - 1; LANES];
+            if !largest {
+                prg.fill_below(&mut values, 1 << width);
+            }
+            let bits = |i: usize| values[i / width as usize] >> (i % width as usize) & 1;
+            let byte = |i: usize| (0..8).fold(0, |byte, b| byte | (bits(8 * i + b) as u8) << b);
+            let expected: Vec<_> = (0..width as usize).map(byte).collect();
+            for isa in Isa::available() {
+                let (bytes, back) = isa.run(There(width, &values));
+                assert!(bytes[..width as usize] == expected, "{} {width}", isa.name());
+                assert_eq!(back, values, "{} {width}", isa.name());
+            }
         }
     }
 

@@ -1,6 +1,8 @@
-//! Packing of values of up to 57 bits into bytes, little endian, without gaps.
+//! Packing of values of up to 57 bits into bytes, little endian, without gaps. Eight of them fill whole bytes.
+//!
+//! Constant time: yes.
 
-use zeroize::Zeroize;
+use ntt::simd::{Isa, Kernel, LANES, Lanes, MAX_WIDTH, WINDOW};
 
 /// Bytes of `count` values of `width` bits.
 pub(crate) fn packed_bytes(count: usize, width: u32) -> usize {
@@ -12,22 +14,9 @@ pub(crate) fn packed_bytes(count: usize, width: u32) -> usize {
 /// # Panics
 /// If `width` is not in 1..=57 or `out` has another length than [`packed_bytes`].
 pub(crate) fn pack_into(values: &[u64], width: u32, out: &mut [u8]) {
-    assert!((1..=57).contains(&width) && out.len() == packed_bytes(values.len(), width), "packed length");
-    let (mut pending, mut filled, mut at) = (0u64, 0, 0);
-    for &value in values {
-        debug_assert!(value >> width == 0, "a value exceeds its width");
-        pending |= value << filled;
-        filled += width;
-        if filled >= 64 {
-            out[at..at + 8].copy_from_slice(&pending.to_le_bytes());
-            at += 8;
-            filled -= 64;
-            pending = value.checked_shr(width - filled).unwrap_or(0);
-        }
-    }
-    let rest = out.len() - at;
-    out[at..].copy_from_slice(&pending.to_le_bytes()[..rest]);
-    pending.zeroize();
+    check(values.len(), width, out.len());
+    debug_assert!(values.iter().all(|value| value >> width == 0), "a value exceeds its width");
+    Isa::detect().run(Pack { values, width, out });
 }
 
 /// Unpacks values of `width` bits from `bytes` into `out`. Padding bits after the last value are ignored.
@@ -35,25 +24,99 @@ pub(crate) fn pack_into(values: &[u64], width: u32, out: &mut [u8]) {
 /// # Panics
 /// If `width` is not in 1..=57 or `bytes` has another length than [`packed_bytes`].
 pub(crate) fn unpack_into(bytes: &[u8], width: u32, out: &mut [u64]) {
-    assert!((1..=57).contains(&width) && bytes.len() == packed_bytes(out.len(), width), "packed length");
-    let mask = (1 << width) - 1;
-    // Values whose eight bytes lie inside are read directly, the last few from a padded copy.
-    let direct = out.len().min((bytes.len().saturating_sub(7) * 8).div_ceil(width as usize));
-    let read = |bytes: &[u8], bit: usize| {
-        let mut word = [0; 8];
-        word.copy_from_slice(&bytes[bit / 8..bit / 8 + 8]);
-        (u64::from_le_bytes(word) >> (bit % 8)) & mask
-    };
-    let (head, tail) = out.split_at_mut(direct);
-    for (i, value) in head.iter_mut().enumerate() {
-        *value = read(bytes, i * width as usize);
+    check(out.len(), width, bytes.len());
+    Isa::detect().run(Unpack { bytes, width, out });
+}
+
+fn check(count: usize, width: u32, bytes: usize) {
+    assert!((1..=MAX_WIDTH).contains(&width) && bytes == packed_bytes(count, width), "packed length");
+}
+
+/// Packed values, eight at a time.
+pub(crate) struct Packed<'a, L: Lanes> {
+    bytes: &'a [u8],
+    width: usize,
+    unpacking: L::Unpacking,
+}
+
+impl<'a, L: Lanes> Packed<'a, L> {
+    /// Values of `width` bits.
+    #[inline(always)]
+    pub(crate) fn new(bytes: &'a [u8], width: u32) -> Self {
+        Self { bytes, width: width as usize, unpacking: L::unpacking(width) }
     }
-    let start = direct * width as usize / 8;
-    let mut padded = bytes[start..].to_vec();
-    padded.resize(padded.len() + 8, 0);
-    for (i, value) in tail.iter_mut().enumerate() {
-        *value = read(&padded, (direct + i) * width as usize - start * 8);
+
+    /// Values 8·`group` and following; zeros after the last.
+    #[inline(always)]
+    pub(crate) fn get(&self, group: usize) -> L {
+        let rest = &self.bytes[group * self.width..];
+        if let Some(window) = rest.first_chunk() {
+            return L::unpack(self.unpacking, window);
+        }
+        let mut window = [0; WINDOW];
+        window[..rest.len()].copy_from_slice(rest);
+        L::unpack(self.unpacking, &window)
     }
+}
+
+struct Unpack<'a> {
+    bytes: &'a [u8],
+    width: u32,
+    out: &'a mut [u64],
+}
+
+impl Kernel for Unpack<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let packed = Packed::<L>::new(self.bytes, self.width);
+        let (whole, tail) = self.out.as_chunks_mut::<LANES>();
+        for (group, out) in whole.iter_mut().enumerate() {
+            packed.get(group).store(out);
+        }
+        if !tail.is_empty() {
+            let mut last = [0; LANES];
+            packed.get(whole.len()).store(&mut last);
+            tail.copy_from_slice(&last[..tail.len()]);
+        }
+    }
+}
+
+struct Pack<'a> {
+    values: &'a [u64],
+    width: u32,
+    out: &'a mut [u8],
+}
+
+impl Kernel for Pack<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let Self { values, width, out } = self;
+        let (packing, bytes) = (L::packing(width), width as usize);
+        let (whole, tail) = values.as_chunks::<LANES>();
+        for (group, values) in whole.iter().enumerate() {
+            put(L::load(values), packing, bytes, &mut out[group * bytes..]);
+        }
+        if !tail.is_empty() {
+            let mut last = [0; LANES];
+            last[..tail.len()].copy_from_slice(tail);
+            put(L::load(&last), packing, bytes, &mut out[whole.len() * bytes..]);
+        }
+    }
+}
+
+/// Packs eight values into `bytes` bytes at the front of `out`, or as many as there are. Bytes after them may change, too:
+/// later values fill them.
+#[inline(always)]
+fn put<L: Lanes>(values: L, packing: L::Packing, bytes: usize, out: &mut [u8]) {
+    if let Some(window) = out.first_chunk_mut() {
+        return values.pack(packing, window);
+    }
+    let mut window = [0; WINDOW];
+    values.pack(packing, &mut window);
+    let there = out.len().min(bytes);
+    out[..there].copy_from_slice(&window[..there]);
 }
 
 #[cfg(test)]
@@ -70,13 +133,20 @@ mod tests {
                 prg.fill_below(&mut values, 1 << width);
                 let mut bytes = vec![0xff; packed_bytes(count, width)];
                 pack_into(&values, width, &mut bytes);
+                for isa in Isa::available() {
+                    let mut same = vec![0xff; bytes.len()];
+                    isa.run(Pack { values: &values, width, out: &mut same });
+                    assert!(same == bytes, "{} {width} {count}", isa.name());
+                }
                 let bit = |i: usize| u64::from(bytes[i / 8] >> (i % 8) & 1);
                 let slow =
                     (0..count).map(|i| (0..width as usize).map(|b| bit(i * width as usize + b) << b).sum());
                 assert_eq!(slow.collect::<Vec<u64>>(), values);
-                let mut back = vec![u64::MAX; count];
-                unpack_into(&bytes, width, &mut back);
-                assert_eq!(back, values, "width {width}, count {count}");
+                for isa in Isa::available() {
+                    let mut back = vec![u64::MAX; count];
+                    isa.run(Unpack { bytes: &bytes, width, out: &mut back });
+                    assert_eq!(back, values, "{} {width} {count}", isa.name());
+                }
             }
         }
     }

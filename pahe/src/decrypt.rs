@@ -5,12 +5,14 @@
 //! computed in as many limbs as its centred magnitude needs: one for k up to about 41, otherwise two.
 //! Cost: two transforms per limb used. Constant time: yes.
 
-use crate::bits::{packed_bytes, unpack_into};
+use crate::bits::packed_bytes;
 use crate::keys::SecretKey;
 use crate::noise::{nonzero_bound, tail_factor};
+use crate::phase::{product_to_torus, round_phase, signed_residues};
 use crate::reply::{Positions, ReplyError, ReplyFormat};
+use crate::scaling::to_digits;
 use meter::Primitive;
-use ntt::Modulus;
+use ntt::simd::Isa;
 use rayon::prelude::*;
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -66,10 +68,12 @@ impl Decryptor {
             (bytes, values) = (rest, others);
             tasks.push((reply, positions, out));
         }
-        let buffer = || Zeroizing::new(vec![0; self.limbs * n]);
+        let buffer = |words| Zeroizing::new(vec![0; words]);
         tasks.into_par_iter().for_each_init(
-            || (Zeroizing::new(vec![0; n]), buffer(), meter::scope(Primitive::Decrypt)),
-            |(c1, product, _), (reply, positions, out)| self.decrypt_one(reply, positions, out, c1, product),
+            || (buffer(self.limbs * n), buffer(n), meter::scope(Primitive::Decrypt)),
+            |(product, listed, _), (reply, positions, out)| {
+                self.decrypt_one(reply, positions, out, product, listed);
+            },
         );
         Ok(())
     }
@@ -79,64 +83,37 @@ impl Decryptor {
         reply: &[u8],
         positions: Positions<'_>,
         out: &mut [u64],
-        c1: &mut [u64],
         product: &mut [u64],
+        listed: &mut [u64],
     ) {
+        let (t, isa) = (self.key.params().plaintext(), Isa::detect());
         let (c0_bits, c1_bits) = (self.format.c0_bits(), self.format.c1_bits());
-        let (c1_bytes, c0_bytes) = reply.split_at(packed_bytes(c1.len(), c1_bits));
-        unpack_into(c1_bytes, c1_bits, c1);
-        unpack_into(c0_bytes, c0_bits, out);
-        let shift = 64 - c1_bits;
-        c1.iter_mut().for_each(|c| *c = ((*c << shift) as i64 >> shift) as u64);
+        let (c1, c0) = reply.split_at(packed_bytes(listed.len(), c1_bits));
         self.multiply_by_secret(c1, product);
-        let t = self.key.params().plaintext();
-        let finish = |value: &mut u64, product: u64| {
-            *value = round_torus(t, (*value << (64 - c0_bits)).wrapping_add(product << shift));
+        let (low, high) = product.split_at_mut(listed.len());
+        let [p0, p1] = [0, self.limbs - 1].map(|l| self.key.params().limbs()[l].modulus());
+        product_to_torus(isa, p0, low, (self.limbs > 1).then_some((p1, &*high)), c1_bits);
+        let product = match positions {
+            Positions::All => low,
+            Positions::List(list) => {
+                listed.iter_mut().zip(list).for_each(|(to, &i)| *to = low[i as usize]);
+                listed
+            }
         };
-        match positions {
-            Positions::All => out.iter_mut().zip(&*c1).for_each(|(value, &c)| finish(value, c)),
-            Positions::List(list) => out.iter_mut().zip(list).for_each(|(v, &i)| finish(v, c1[i as usize])),
-        }
+        round_phase(isa, t, c0, c0_bits, product, out);
     }
 
-    /// c1 = c1·s mod 2^64, for small signed c1.
-    fn multiply_by_secret(&self, c1: &mut [u64], product: &mut [u64]) {
+    /// c1·s as mixed-radix digits in as many limbs as it needs, for packed c1.
+    fn multiply_by_secret(&self, c1: &[u8], product: &mut [u64]) {
         let params = self.key.params();
-        let n = c1.len();
-        for (l, product) in product.chunks_exact_mut(n).enumerate() {
-            let ring = &params.limbs()[l];
-            ring.reduce_signed_into(product, c1);
+        for (l, (ring, product)) in
+            params.limbs().iter().zip(product.chunks_exact_mut(params.degree())).enumerate()
+        {
+            signed_residues(ring, c1, self.format.c1_bits(), product);
             ring.forward(product);
             ring.mul_fixed_assign(product, self.key.scaled(l));
             ring.inverse_unscaled(product);
         }
-        let p0 = params.limbs()[0].modulus();
-        let (first, rest) = product.split_at_mut(n);
-        if self.limbs == 1 {
-            let centre = |x: u64| x.wrapping_sub(if x > p0 / 2 { p0 } else { 0 });
-            c1.iter_mut().zip(first).for_each(|(c, &mut x)| *c = centre(x));
-            return;
-        }
-        let ring = &params.limbs()[1];
-        let (p1, inverse) = (ring.modulus(), params.garner(1)[0]);
-        rest.iter_mut().zip(&*first).for_each(|(x, &d)| *x = (*x + (p1 - d % p1)) % p1);
-        ring.scale_assign(rest, inverse);
-        for ((c, &mut low), &mut high) in c1.iter_mut().zip(first).zip(rest) {
-            // low + p0·high, less p0·p1 in the upper half; all mod 2^64.
-            let high = high.wrapping_sub(if high > p1 / 2 { p1 } else { 0 });
-            *c = low.wrapping_add(p0.wrapping_mul(high));
-        }
-    }
-}
-
-/// round(t·x/2^64) mod t.
-#[inline]
-fn round_torus(t: Modulus, x: u64) -> u64 {
-    match t {
-        Modulus::Pow2 { bits } => (x.wrapping_add(1 << (63 - bits))) >> (64 - bits),
-        Modulus::Prime { p } => {
-            let value = ((u128::from(x) * u128::from(p) + (1 << 63)) >> 64) as u64;
-            value.min(value.wrapping_sub(p))
-        }
+        to_digits(params, product);
     }
 }

@@ -61,6 +61,7 @@ mod keys;
 mod noise;
 mod once;
 mod params;
+mod phase;
 mod reply;
 mod sampling;
 mod scaling;

@@ -40,10 +40,11 @@ pub(crate) fn message_to_torus(t: u64, message: &[u64], out: &mut [u64]) {
     }
 }
 
-/// Residues to mixed-radix digits in place: x = d_0 + p_0·(d_1 + p_1·(d_2 + …)), d_l below p_l.
+/// Residues to mixed-radix digits in place: x = d_0 + p_0·(d_1 + p_1·(d_2 + …)), d_l below p_l. For the first limbs, as
+/// many as there are words of.
 pub(crate) fn to_digits(params: &Params, limbs: &mut [u64]) {
     let n = params.degree();
-    for l in 1..params.limbs().len() {
+    for l in 1..limbs.len() / n {
         let (before, rest) = limbs.split_at_mut(l * n);
         for (j, &inverse) in params.garner(l).iter().enumerate() {
             let p = params.limbs()[l].modulus();
@@ -68,7 +69,31 @@ pub(crate) fn from_digits(params: &Params, limbs: &mut [u64]) {
 
 /// Whether all values are below `bound` ≤ 2^63.
 pub(crate) fn all_below(values: &[u64], bound: u64) -> bool {
-    values.iter().fold(0, |bad, &v| bad | ((bound - 1).wrapping_sub(v) >> 63) | v >> 63) == 0
+    let (whole, tail) = values.as_chunks();
+    let outside = |v: u64| (bound - 1).wrapping_sub(v) >> 63 | v >> 63;
+    tail.iter().fold(0, |bad, &v| bad | outside(v)) == 0
+        && Isa::detect().run(AllBelow { values: whole, bound })
+}
+
+struct AllBelow<'a> {
+    values: &'a [[u64; LANES]],
+    bound: u64,
+}
+
+impl Kernel for AllBelow<'_> {
+    type Output = bool;
+    #[inline(always)]
+    fn run<L: Lanes>(self) -> bool {
+        let (largest, mut bad) = (L::splat(self.bound - 1), L::splat(0));
+        for values in self.values {
+            let v = L::load(values);
+            // One in either top bit is one too large.
+            bad = bad.add(largest.sub(v).shr(63)).add(v.shr(63));
+        }
+        let mut counts = [0; LANES];
+        bad.store(&mut counts);
+        counts == [0; LANES]
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -163,7 +188,7 @@ impl Kernel for Digit<'_> {
         let inverse = (L::splat(self.inverse.value), L::splat(self.inverse.quotient));
         for (x, digit) in self.x.as_chunks_mut::<LANES>().0.iter_mut().zip(self.digit.as_chunks::<LANES>().0)
         {
-            let digit = m.wide(L::load(digit), L::splat(0));
+            let digit = m.reduce52(L::load(digit));
             m.mul_fixed(m.sub(L::load(x), digit), inverse).store(x);
         }
     }
@@ -185,7 +210,7 @@ impl Kernel for Undigit<'_> {
         let radix = (L::splat(self.radix.value), L::splat(self.radix.quotient));
         for (x, digit) in self.x.as_chunks_mut::<LANES>().0.iter_mut().zip(self.digit.as_chunks::<LANES>().0)
         {
-            let digit = m.wide(L::load(digit), L::splat(0));
+            let digit = m.reduce52(L::load(digit));
             m.add(m.mul_fixed(L::load(x), radix), digit).store(x);
         }
     }
@@ -290,5 +315,16 @@ mod tests {
     fn range_checks_see_every_value() {
         assert!(all_below(&[0, 5, 9], 10) && all_below(&[], 10));
         assert!(!all_below(&[0, 10, 9], 10) && !all_below(&[u64::MAX], 10) && !all_below(&[1 << 63], 10));
+        for isa in Isa::available() {
+            for (place, wrong) in [(0, 10), (13, u64::MAX), (31, 1 << 63), (17, 11)] {
+                let mut values: Vec<u64> = (0..32).map(|i| i % 10).collect();
+                let all = |values: &[u64]| isa.run(AllBelow { values: values.as_chunks().0, bound: 10 });
+                assert!(all(&values));
+                values[place] = wrong;
+                assert!(
+                    !all(&values) && !all_below(&values, 10) && (place == 0 || !all_below(&values[1..], 10))
+                );
+            }
+        }
     }
 }

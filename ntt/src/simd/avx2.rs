@@ -4,7 +4,8 @@
 //! The type is private to [`super`], which hands it only to [`run`], and `run` requires the extension. That is the
 //! safety argument of every block below.
 
-use super::{CARRY_EVERY, Group, Kernel, LANES, Lanes, MASK52, Weight};
+use super::portable::{pack, place, word};
+use super::{CARRY_EVERY, Group, Kernel, LANES, Lanes, MASK52, WINDOW, Weight};
 use core::arch::x86_64::*;
 
 /// Where operands of products are cut.
@@ -121,8 +122,19 @@ fn load4(from: &[u64; LANES], half: usize) -> __m256i {
     unsafe { _mm256_loadu_si256(from.as_ptr().add(4 * (half & 1)).cast()) }
 }
 
+/// Shifts of eight packed values in the words they are read with, and their mask.
+#[derive(Clone, Copy)]
+pub(super) struct Unpacking {
+    width: u32,
+    shifts: [__m256i; 2],
+    mask: __m256i,
+}
+
 impl Lanes for Avx2 {
     type Sum = [Sums; 2];
+    /// Bytes are written one value after the other.
+    type Packing = u32;
+    type Unpacking = Unpacking;
 
     #[inline(always)]
     fn splat(x: u64) -> Self {
@@ -213,6 +225,40 @@ impl Lanes for Avx2 {
     fn split(sum: Self::Sum) -> (Self, Self) {
         let ((l0, h0), (l1, h1)) = (sum[0].split(), sum[1].split());
         (Self([l0, l1]), Self([h0, h1]))
+    }
+    #[inline(always)]
+    fn packing(width: u32) -> u32 {
+        width
+    }
+    #[inline(always)]
+    fn pack(self, width: u32, to: &mut [u8; WINDOW]) {
+        let mut values = [0; LANES];
+        self.store(&mut values);
+        pack(&values, width, to);
+    }
+    #[inline(always)]
+    fn unpacking(width: u32) -> Unpacking {
+        let mut shifts = [0; LANES];
+        for (k, shift) in shifts.iter_mut().enumerate() {
+            *shift = u64::from(place(k, width).1);
+        }
+        Unpacking { width, shifts: Self::load(&shifts).0, mask: splat4((1 << width) - 1) }
+    }
+    #[inline(always)]
+    fn unpack(Unpacking { width, shifts, mask }: Unpacking, from: &[u8; WINDOW]) -> Self {
+        let mut halves = [mask; 2];
+        for (half, shifts) in shifts.into_iter().enumerate() {
+            let mut words = [0; 4];
+            for (k, read) in words.iter_mut().enumerate() {
+                *read = word(from, place(4 * half + k, width).0) as i64;
+            }
+            let [a, b, c, d] = words;
+            halves[half] = instruction!(_mm256_and_si256(
+                _mm256_srlv_epi64(_mm256_set_epi64x(d, c, b, a), shifts),
+                mask
+            ));
+        }
+        Self(halves)
     }
 
     /// Half a group and two polynomials at a time: six sums, which is what sixteen registers hold.

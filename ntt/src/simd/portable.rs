@@ -1,6 +1,6 @@
 //! The lanes in plain Rust.
 
-use super::{Group, LANES, Lanes, MASK52, Weight};
+use super::{Group, LANES, Lanes, MASK52, WINDOW, Weight};
 
 /// Eight words.
 #[derive(Clone, Copy)]
@@ -23,7 +23,39 @@ fn product52(a: u64, b: u64) -> u128 {
     u128::from(a & MASK52) * u128::from(b & MASK52)
 }
 
+/// Byte and bit in it where packed value `k` of `width` bits begins.
+#[inline(always)]
+pub(super) fn place(k: usize, width: u32) -> (usize, u32) {
+    let bit = k as u32 * width;
+    ((bit / 8) as usize, bit % 8)
+}
+
+/// The word that begins with byte `at`.
+#[inline(always)]
+pub(super) fn word(from: &[u8; WINDOW], at: usize) -> u64 {
+    let mut word = [0; 8];
+    word.copy_from_slice(&from[at..at + 8]);
+    u64::from_le_bytes(word)
+}
+
+/// [`Lanes::pack`]: each word written has the last bits of the value before it in its first byte.
+#[inline(always)]
+pub(super) fn pack(values: &[u64; LANES], width: u32, to: &mut [u8; WINDOW]) {
+    let mut before = 0;
+    for (k, value) in values.iter().enumerate() {
+        let (at, shift) = place(k, width);
+        let word = before | value << shift;
+        to[at..at + 8].copy_from_slice(&word.to_le_bytes());
+        // Up to eight whole bytes are done: in two steps, as a shift by 64 is none.
+        let done = 4 * (place(k + 1, width).0 - at);
+        before = word >> done >> done;
+    }
+}
+
 impl Lanes for Portable {
+    type Packing = u32;
+    type Unpacking = u32;
+
     /// 100-bit products leave room for 2^28 of them: no carries are needed.
     type Sum = [u128; LANES];
 
@@ -97,6 +129,26 @@ impl Lanes for Portable {
     #[inline(always)]
     fn split(sum: Self::Sum) -> (Self, Self) {
         (Self(sum.map(|s| s as u64 & MASK52)), Self(sum.map(|s| (s >> 52) as u64)))
+    }
+    #[inline(always)]
+    fn packing(width: u32) -> u32 {
+        width
+    }
+    #[inline(always)]
+    fn pack(self, width: u32, to: &mut [u8; WINDOW]) {
+        pack(&self.0, width, to);
+    }
+    #[inline(always)]
+    fn unpacking(width: u32) -> u32 {
+        width
+    }
+    #[inline(always)]
+    fn unpack(width: u32, from: &[u8; WINDOW]) -> Self {
+        let mask = (1 << width) - 1;
+        Self(core::array::from_fn(|k| {
+            let (at, shift) = place(k, width);
+            (word(from, at) >> shift) & mask
+        }))
     }
 
     /// Lane by lane and polynomial pair by pair: the sums of an inner loop then stay in registers.
