@@ -29,6 +29,7 @@ from cases import score as score_float
 
 COLUMNS = [  # name, network, bits of the shares
     ("ReLU, max pooling, float", "max", None),
+    ("ReLU, max pooling, 32 bits", "max", 32),
     ("ReLU, float", "relu", None),
     ("ReLU, 32 bits", "relu", 32),
     ("ReLU, 20 bits", "relu", 20),
