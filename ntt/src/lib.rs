@@ -22,6 +22,7 @@ mod slots;
 
 pub use cyclic::{CyclicError, CyclicNtt, CyclicPlan, best_prime};
 pub use modulus::{Modulus, ModulusError, is_prime};
+pub use pages::Words;
 pub use primes::{NttPrimes, ntt_primes};
 pub use ring::{Factor, Fixed, Modular, Ring, RingError};
 pub use slots::Slots;

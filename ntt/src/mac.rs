@@ -74,22 +74,18 @@ impl Slabs {
     }
 
     /// Copies polynomial `k` of `staged` (each `limbs·n` words) to position `place(k)` of all slabs.
-    fn scatter(&mut self, staged: &[u64], polynomials: usize, place: impl Fn(usize) -> usize + Sync) {
+    fn scatter(&mut self, staged: &[u64], polynomials: usize, place: impl Fn(usize) -> usize) {
         let per_limb = self.degree / LANES;
         let words = self.groups.len() / self.stride * LANES;
         assert_eq!(staged.len(), polynomials * words, "staged polynomials have all limbs");
         let (stride, staged) = (self.stride, staged.as_chunks::<LANES>().0);
-        self.groups.par_chunks_mut(stride * SLABS_PER_TASK.min(per_limb)).enumerate().for_each(
-            |(task, slabs)| {
-                for k in 0..polynomials {
-                    let at = place(k);
-                    let first = k * words / LANES + task * SLABS_PER_TASK.min(per_limb);
-                    for (slab, group) in slabs.chunks_exact_mut(stride).zip(&staged[first..]) {
-                        slab[at].0 = *group;
-                    }
-                }
-            },
-        );
+        let (per_task, isa) = (SLABS_PER_TASK.min(per_limb), Isa::detect());
+        let places: Vec<_> = (0..polynomials).map(place).collect();
+        self.groups.par_chunks_mut(stride * per_task).enumerate().for_each(|(task, slabs)| {
+            for (at, staged) in places.iter().zip(staged.chunks_exact(words / LANES)) {
+                isa.run(Scatter { staged: &staged[task * per_task..], slabs, stride, at: *at });
+            }
+        });
     }
 
     /// Reads position `place(k)` of all slabs into polynomial `k` of `staged`, for each of `polynomials`.
@@ -101,6 +97,24 @@ impl Slabs {
             for k in 0..polynomials {
                 staged[k * slabs + i] = slab[place(k)].0;
             }
+        }
+    }
+}
+
+/// Copies of groups to one place of consecutive slabs, as wide as registers are.
+struct Scatter<'a> {
+    staged: &'a [[u64; LANES]],
+    slabs: &'a mut [Group],
+    stride: usize,
+    at: usize,
+}
+
+impl Kernel for Scatter<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        for (slab, group) in self.slabs.chunks_exact_mut(self.stride).zip(self.staged) {
+            L::load(group).store(&mut slab[self.at].0);
         }
     }
 }

@@ -221,6 +221,8 @@ pub(crate) fn factor(w: u64, p: u64) -> Factor {
 #[derive(Clone, Copy)]
 pub struct Modular<L> {
     p: L,
+    /// 2^52 − p: adding a multiple of it subtracts one of p mod 2^52.
+    minus_p: L,
     p2: L,
     p4: L,
     /// The largest multiple of p up to 2^62.
@@ -244,6 +246,7 @@ impl<L: Lanes> Modular<L> {
         };
         Self {
             p: L::splat(p),
+            minus_p: L::splat((1 << 52) - p),
             p2: L::splat(2 * p),
             p4: L::splat(4 * p),
             large: L::splat((1 << 62) / p * p),
@@ -290,7 +293,7 @@ impl<L: Lanes> Modular<L> {
     pub fn mul_fixed_lazy(&self, x: L, (w, quotient): (L, L)) -> L {
         let zero = L::splat(0);
         let q = zero.madd52_high(x, quotient);
-        zero.madd52_low(x, w).sub(zero.madd52_low(q, self.p)).and(self.mask)
+        zero.madd52_low(x, w).madd52_low(q, self.minus_p).and(self.mask)
     }
 
     /// x·w, for x < 2^52.
@@ -303,7 +306,7 @@ impl<L: Lanes> Modular<L> {
     #[inline(always)]
     fn reduce52_lazy(&self, x: L) -> L {
         let zero = L::splat(0);
-        x.sub(zero.madd52_low(zero.madd52_high(x, self.inverse), self.p)).and(self.mask)
+        x.madd52_low(zero.madd52_high(x, self.inverse), self.minus_p).and(self.mask)
     }
 
     /// x mod p, for x < 2^52.

@@ -11,9 +11,9 @@ use crate::params::Params;
 use crate::reply::Unsanitised;
 use crate::upload::{UploadError, UploadStream};
 use meter::Primitive;
-use ntt::Ring;
 use ntt::mac::flat::{FlatTiles, multiply_accumulate_flat};
 use ntt::mac::{PairSums, PairTiles, WeightTiles, multiply_accumulate};
+use ntt::{Ring, Words};
 use rayon::prelude::*;
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -25,7 +25,7 @@ const STAGED: usize = 8;
 pub struct CiphertextBlock {
     params: Arc<Params>,
     pairs: PairTiles,
-    staging: Vec<u64>,
+    staging: Words,
 }
 
 /// Bob's share of one ciphertext's values: called with the number of the ciphertext among those ingested and n zeros
@@ -39,7 +39,7 @@ impl CiphertextBlock {
     /// If a dimension is zero or there are more than [`ntt::mac::MAX_INPUTS`] inputs.
     pub fn new(params: &Arc<Params>, tiles: usize, inputs: usize) -> Self {
         let pairs = PairTiles::new(params.limbs().len(), params.degree(), tiles, inputs);
-        Self { params: Arc::clone(params), pairs, staging: vec![0; STAGED * 2 * params.words()] }
+        Self { params: Arc::clone(params), pairs, staging: Words::zeros(STAGED * 2 * params.words()) }
     }
 
     /// Another shape or parameter set in the same memory; the contents are unspecified until places are ingested.
@@ -48,7 +48,7 @@ impl CiphertextBlock {
     /// As [`CiphertextBlock::new`].
     pub fn reshape(&mut self, params: &Arc<Params>, tiles: usize, inputs: usize) {
         self.pairs.reshape(params.limbs().len(), params.degree(), tiles, inputs);
-        self.staging.resize(STAGED * 2 * params.words(), 0);
+        self.staging.resize(STAGED * 2 * params.words());
         self.params = Arc::clone(params);
     }
 
@@ -110,7 +110,7 @@ pub struct WeightBlock {
     weights: WeightTiles,
     /// In place of the former where polynomials have few terms.
     flat: Option<FlatTiles>,
-    staging: Vec<u64>,
+    staging: Words,
 }
 
 impl WeightBlock {
@@ -120,7 +120,12 @@ impl WeightBlock {
     /// If a dimension is zero or there are more than [`ntt::mac::MAX_INPUTS`] inputs.
     pub fn new(params: &Arc<Params>, tiles: usize, inputs: usize, outputs: usize) -> Self {
         let weights = WeightTiles::new(params.limbs().len(), params.degree(), tiles, inputs, outputs);
-        Self { params: Arc::clone(params), weights, flat: None, staging: vec![0; STAGED * params.words()] }
+        Self {
+            params: Arc::clone(params),
+            weights,
+            flat: None,
+            staging: Words::zeros(STAGED * params.words()),
+        }
     }
 
     /// Another shape or parameter set in the same memory; the contents are unspecified until [`WeightBlock::fill`].
@@ -129,7 +134,7 @@ impl WeightBlock {
     /// As [`WeightBlock::new`].
     pub fn reshape(&mut self, params: &Arc<Params>, tiles: usize, inputs: usize, outputs: usize) {
         self.weights.reshape(params.limbs().len(), params.degree(), tiles, inputs, outputs);
-        self.staging.resize(STAGED * params.words(), 0);
+        self.staging.resize(STAGED * params.words());
         self.params = Arc::clone(params);
         self.flat = None;
     }

@@ -12,6 +12,7 @@ use crate::phase::{product_to_torus, round_phase, signed_residues};
 use crate::reply::{Positions, ReplyError, ReplyFormat};
 use crate::scaling::to_digits;
 use meter::Primitive;
+use ntt::Words;
 use ntt::simd::Isa;
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -68,7 +69,7 @@ impl Decryptor {
             (bytes, values) = (rest, others);
             tasks.push((reply, positions, out));
         }
-        let buffer = |words| Zeroizing::new(vec![0; words]);
+        let buffer = |words| Zeroizing::new(Words::zeros(words));
         tasks.into_par_iter().for_each_init(
             || (buffer(self.limbs * n), buffer(n), meter::scope(Primitive::Decrypt)),
             |(product, listed, _), (reply, positions, out)| {

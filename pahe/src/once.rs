@@ -13,6 +13,7 @@ use crate::params::Params;
 use crate::reply::Unsanitised;
 use crate::upload::{UploadError, UploadStream};
 use meter::Primitive;
+use ntt::Words;
 use ntt::products::{CALLS, INPUTS, OUTPUTS, Rows, add_products, reduce};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -35,15 +36,15 @@ pub struct OnceSums {
     inputs: usize,
     outputs: usize,
     /// \[tile\]\[limb\]\[input\]\[c0, c1\], each n words and the gap.
-    pairs: Vec<u64>,
+    pairs: Words,
     /// \[output\]\[tile\]\[c0, c1\]\[limb\], outputs up to a multiple of four.
-    sums: Vec<u64>,
+    sums: Words,
 }
 
 impl OnceSums {
     /// Room for `tiles` × `inputs` ciphertexts and sums of up to `outputs` outputs at a time.
     pub fn new(params: &Arc<Params>, tiles: usize, inputs: usize, outputs: usize) -> Self {
-        let (pairs, sums) = (Vec::new(), Vec::new());
+        let (pairs, sums) = (Words::default(), Words::default());
         let mut this = Self { params: Arc::clone(params), tiles, inputs, outputs, pairs, sums };
         this.reshape(params, tiles, inputs, outputs);
         this
@@ -52,8 +53,8 @@ impl OnceSums {
     /// Another shape or parameter set in the same memory; the contents are unspecified until all tiles are ingested.
     pub fn reshape(&mut self, params: &Arc<Params>, tiles: usize, inputs: usize, outputs: usize) {
         let (words, gaps) = (params.words(), params.limbs().len() * GAP);
-        self.pairs.resize(2 * tiles * inputs * (words + gaps), 0);
-        self.sums.resize(2 * tiles * outputs.next_multiple_of(OUTPUTS) * words, 0);
+        self.pairs.resize(2 * tiles * inputs * (words + gaps));
+        self.sums.resize(2 * tiles * outputs.next_multiple_of(OUTPUTS) * words);
         self.params = Arc::clone(params);
         (self.tiles, self.inputs, self.outputs) = (tiles, inputs, outputs);
     }
@@ -83,7 +84,7 @@ impl OnceSums {
             limb.chunks_exact_mut(2 * pitch).zip(&mut places).for_each(|(pair, place)| place.push(pair));
         }
         places.into_par_iter().zip(uploads).enumerate().try_for_each_init(
-            || (Zeroizing::new(vec![0; n]), vec![0; 2 * words], meter::scope(Primitive::Transform)),
+            || (Zeroizing::new(vec![0; n]), Words::zeros(2 * words), meter::scope(Primitive::Transform)),
             |(values, pair, _), (input, (place, bytes))| {
                 let values = share.map(|share| {
                     values.fill(0);
@@ -135,7 +136,7 @@ impl OnceSums {
 struct Scratch {
     coefficients: Vec<i64>,
     /// \[limb\]\[input\]\[output\], each n words and the gap.
-    weights: Vec<u64>,
+    weights: Words,
     /// Inputs at a time.
     inputs: usize,
 }
@@ -144,7 +145,7 @@ impl Scratch {
     fn new(params: &Params) -> Self {
         let (n, limbs) = (params.degree(), params.limbs().len());
         let inputs = (SCRATCH / (8 * OUTPUTS * params.words())).clamp(1, INPUTS);
-        let weights = vec![0; limbs * inputs * OUTPUTS * (n + GAP)];
+        let weights = Words::zeros(limbs * inputs * OUTPUTS * (n + GAP));
         Self { coefficients: vec![0; n], weights, inputs }
     }
 }

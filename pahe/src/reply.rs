@@ -47,11 +47,11 @@ use crate::keys::PublicKey;
 use crate::noise::{Noise, nonzero_bound, tail_factor};
 use crate::params::{ParamError, Params};
 use crate::sampling::{error_into, ternary_into};
-use crate::scaling::{message_to_torus, to_torus};
+use crate::scaling::{message_to_torus, round_to_bits, to_torus};
 use meter::Primitive;
 use ntt::mac::PairSums;
 use ntt::simd::{Kernel, LANES, Lanes, MASK52};
-use ntt::{Modular, Ring};
+use ntt::{Modular, Ring, Words};
 use prg::{Prg, Seed};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -308,7 +308,7 @@ impl Sanitiser {
         let words = self.key.params().words();
         let sources: Vec<_> = tasks.iter().map(|task| task.job.source).collect();
         let mut pairs = std::mem::take(&mut *s.pairs);
-        pairs.resize(2 * words * tasks.len(), 0);
+        pairs.resize(2 * words * tasks.len());
         Unsanitised::read_into(&sources, words, &mut pairs);
         for (task, pair) in tasks.iter_mut().zip(pairs.chunks_exact_mut(2 * words)) {
             self.reply_one(task, pair, s);
@@ -333,7 +333,7 @@ impl Sanitiser {
         let mask = &mut s.u[..share.len()];
         message_to_torus(t.value(), share, mask);
         match job.positions {
-            Positions::All => mask.iter_mut().zip(&*s.torus).for_each(|(m, &c)| *m = m.wrapping_add(c)),
+            Positions::All => mask.iter_mut().zip(&**s.torus).for_each(|(m, &c)| *m = m.wrapping_add(c)),
             Positions::List(list) => {
                 mask.iter_mut().zip(list).for_each(|(m, &i)| *m = m.wrapping_add(s.torus[i as usize]));
             }
@@ -368,11 +368,6 @@ impl Sanitiser {
         ring.add_signed_assign(c1, &s.e1);
         add_flood(ring, c0, &s.flood, self.format.flood_bits);
     }
-}
-
-/// Rounds fractions of 2^64 to their leading `bits` bits, as integers below 2^bits.
-fn round_to_bits(values: &mut [u64], bits: u32) {
-    values.iter_mut().for_each(|v| *v = v.wrapping_add(1 << (63 - bits)) >> (64 - bits));
 }
 
 /// Words per coefficient that a flood takes: one per summand, above 64 bits one more for all of them, and where that is
@@ -441,17 +436,17 @@ struct Task<'a> {
 
 /// Buffers of some replies, wiped when dropped.
 struct Scratch {
-    u: Zeroizing<Vec<u64>>,
-    e1: Zeroizing<Vec<u64>>,
-    flood: Zeroizing<Vec<u64>>,
-    work: Zeroizing<Vec<u64>>,
-    torus: Zeroizing<Vec<u64>>,
-    pairs: Zeroizing<Vec<u64>>,
+    u: Zeroizing<Words>,
+    e1: Zeroizing<Words>,
+    flood: Zeroizing<Words>,
+    work: Zeroizing<Words>,
+    torus: Zeroizing<Words>,
+    pairs: Zeroizing<Words>,
 }
 
 impl Scratch {
     fn new(params: &Params) -> Self {
-        let buffer = |words| Zeroizing::new(vec![0; words]);
+        let buffer = |words| Zeroizing::new(Words::zeros(words));
         let n = params.degree();
         Self {
             u: buffer(n),

@@ -31,13 +31,23 @@ pub(crate) fn to_torus(params: &Params, limbs: &[u64], out: &mut [u64]) {
     Isa::detect().run(Torus { constants: params.torus(), limbs, out });
 }
 
-/// out = 2^64·m/t mod 2^64 for m below t, off by at most 2.
+/// out = 2^64·m/t mod 2^64 for m below t < 2^52, off by at most 2.
 pub(crate) fn message_to_torus(t: u64, message: &[u64], out: &mut [u64]) {
+    assert_eq!(message.len(), out.len(), "one fraction per value");
     let (high, rest) = ((1u128 << 64) / u128::from(t), (1u128 << 64) % u128::from(t));
     let low = ((rest << 52) / u128::from(t)) as u64;
-    for (out, &m) in out.iter_mut().zip(message) {
+    let ((out, out_tail), (message, tail)) = (out.as_chunks_mut(), message.as_chunks());
+    Isa::detect().run(MessageToTorus { high: high as u64, low, message, out });
+    for (out, &m) in out_tail.iter_mut().zip(tail) {
         *out = m.wrapping_mul(high as u64).wrapping_add(((u128::from(m) * u128::from(low)) >> 52) as u64);
     }
+}
+
+/// Rounds fractions of 2^64 to their leading `bits` bits, as integers below 2^bits.
+pub(crate) fn round_to_bits(values: &mut [u64], bits: u32) {
+    let (whole, tail) = values.as_chunks_mut();
+    Isa::detect().run(RoundToBits { values: whole, bits });
+    tail.iter_mut().for_each(|v| *v = v.wrapping_add(1 << (63 - bits)) >> (64 - bits));
 }
 
 /// Residues to mixed-radix digits in place: x = d_0 + p_0·(d_1 + p_1·(d_2 + …)), d_l below p_l. For the first limbs, as
@@ -93,6 +103,41 @@ impl Kernel for AllBelow<'_> {
         let mut counts = [0; LANES];
         bad.store(&mut counts);
         counts == [0; LANES]
+    }
+}
+
+struct MessageToTorus<'a> {
+    high: u64,
+    low: u64,
+    message: &'a [[u64; LANES]],
+    out: &'a mut [[u64; LANES]],
+}
+
+impl Kernel for MessageToTorus<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let (high, low) = (L::splat(self.high), L::splat(self.low));
+        for (out, message) in self.out.iter_mut().zip(self.message) {
+            let m = L::load(message);
+            m.mul(high).madd52_high(m, low).store(out);
+        }
+    }
+}
+
+struct RoundToBits<'a> {
+    values: &'a mut [[u64; LANES]],
+    bits: u32,
+}
+
+impl Kernel for RoundToBits<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let half = L::splat(1 << (63 - self.bits));
+        for values in self.values {
+            L::load(values).add(half).shr(64 - self.bits).store(values);
+        }
     }
 }
 
@@ -308,6 +353,42 @@ mod tests {
             message_to_torus(t.value(), &message, &mut torus.1);
             let difference = |(a, b): (&u64, &u64)| (a.wrapping_sub(*b) as i64).abs();
             assert!(torus.0.iter().zip(&torus.1).map(difference).all(|d| d <= 8));
+        }
+    }
+
+    #[test]
+    fn fractions_are_the_same_with_all_instructions() {
+        let mut words = vec![0; 29];
+        Prg::new(&Seed::from_bytes([6; 16])).fill_u64(&mut words);
+        for t in [40_961, 737_281, 1 << 24, 1 << 40] {
+            let message: Vec<_> = words.iter().map(|word| word % t).chain([t - 1]).collect();
+            let mut out = vec![0; 30];
+            message_to_torus(t, &message, &mut out);
+            for (&out, &m) in out.iter().zip(&message) {
+                let exact = ((u128::from(m) << 64) / u128::from(t)) as u64;
+                assert!((out.wrapping_sub(exact) as i64).abs() <= 2, "{m}/{t}");
+            }
+            for isa in Isa::available() {
+                let (high, rest) = ((1u128 << 64) / u128::from(t), (1u128 << 64) % u128::from(t));
+                let low = ((rest << 52) / u128::from(t)) as u64;
+                let mut same = vec![[0; LANES]; 3];
+                let message = message.as_chunks().0;
+                isa.run(MessageToTorus { high: high as u64, low, message, out: &mut same });
+                assert_eq!(same.as_flattened(), &out[..24], "{}", isa.name());
+            }
+        }
+        for bits in [8, 33, 57] {
+            let rounded =
+                |x: u64| ((u128::from(x) + (1 << (63 - bits))) >> (64 - bits)) as u64 & ((1 << bits) - 1);
+            let expected: Vec<_> = words.iter().map(|&x| rounded(x)).collect();
+            let mut out = words.clone();
+            round_to_bits(&mut out, bits);
+            assert_eq!(out, expected);
+            for isa in Isa::available() {
+                let mut values = words.as_chunks().0.to_vec();
+                isa.run(RoundToBits { values: &mut values, bits });
+                assert_eq!(values.as_flattened(), &expected[..24], "{}", isa.name());
+            }
         }
     }
 

@@ -17,6 +17,7 @@ use crate::params::{ParamError, Params};
 use crate::sampling::error_into;
 use crate::scaling::{add_message, all_below, finish_encryption, from_digits, to_digits};
 use meter::Primitive;
+use ntt::Words;
 use prg::{Prg, Seed};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -241,14 +242,14 @@ impl Encryptor {
 
 /// Buffers of one encryption, wiped when dropped.
 struct Scratch {
-    message: Zeroizing<Vec<u64>>,
-    errors: Zeroizing<Vec<u64>>,
-    c0: Zeroizing<Vec<u64>>,
+    message: Zeroizing<Words>,
+    errors: Zeroizing<Words>,
+    c0: Zeroizing<Words>,
 }
 
 impl Scratch {
     fn new(params: &Params) -> Self {
-        let buffer = |words| Zeroizing::new(vec![0; words]);
+        let buffer = |words| Zeroizing::new(Words::zeros(words));
         Self { message: buffer(params.degree()), errors: buffer(params.degree()), c0: buffer(params.words()) }
     }
 }

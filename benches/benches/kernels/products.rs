@@ -4,7 +4,7 @@ use crate::bounds::Bounds;
 use crate::suite::{Bound, Kernel, Show, Suite};
 use ntt::products::{INPUTS, OUTPUTS, Rows, add_products};
 use ntt::simd::LANES;
-use ntt::{Modulus, Ring, ntt_primes};
+use ntt::{Modulus, Ring, Words, ntt_primes};
 use pahe::{
     Accumulators, CiphertextBlock, Encryptor, OnceSums, Params, SecretKey, UploadFormat, WeightBlock,
 };
@@ -107,7 +107,7 @@ fn in_cache(suite: &mut Suite, bounds: &Bounds, inputs: usize) {
     let ring = Ring::new(N, ntt_primes(N, 50).next().unwrap()).unwrap();
     let pitch = N + LANES;
     let random = |polynomials: usize| {
-        let mut words = vec![0; polynomials * pitch];
+        let mut words = Words::zeros(polynomials * pitch);
         Prg::new(&Seed::from_bytes([1; 16])).fill_below(&mut words, ring.modulus());
         words
     };

@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 /// Samples of a kernel.
-const SAMPLES: usize = 15;
+const SAMPLES: usize = 11;
 
 /// In what a kernel's speed is told.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,8 +68,9 @@ impl Default for Suite {
     fn default() -> Self {
         let criterion = Criterion::default()
             .sample_size(SAMPLES)
-            .warm_up_time(Duration::from_millis(200))
-            .measurement_time(Duration::from_millis(1000))
+            .warm_up_time(Duration::from_millis(100))
+            .measurement_time(Duration::from_millis(600))
+            .nresamples(2000)
             .configure_from_args();
         Self { criterion, rows: Vec::new() }
     }
