@@ -39,4 +39,4 @@ pub use party::{Alice, Bob, DataHolder, Provider};
 pub use plan::Plan;
 
 /// Version of the messages between the parties; equal versions derive equal plans.
-pub const PROTOCOL_VERSION: u32 = 4;
+pub const PROTOCOL_VERSION: u32 = 5;

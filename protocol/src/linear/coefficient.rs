@@ -33,11 +33,9 @@ use crate::report::STATISTICAL_BITS;
 use crate::strategy::Refusal;
 use channels::{Rx, Tx};
 use meter::Primitive;
-use ntt::mac::flat::FlatTiles;
 use pahe::{
-    Accumulators, CiphertextBlock, Decryptor, Encryptor, MOST_TILES, Noise, OnceSums, Params, Positions,
-    ReplyFormat, ReplyJob, RunBudget, Sanitiser, Unsanitised, UploadFormat, UploadStream, WeightBlock,
-    WeightNorm,
+    Accumulators, CiphertextBlock, Decryptor, Encryptor, Noise, OnceSums, Params, Positions, ReplyFormat,
+    ReplyJob, RunBudget, Sanitiser, Unsanitised, UploadFormat, UploadStream, WeightBlock, WeightNorm,
 };
 use rayon::prelude::*;
 use std::ops::Range;
@@ -48,7 +46,7 @@ use zeroize::Zeroizing;
 /// small block of weights is enough.
 const ONE_GROUP: usize = 512 << 20;
 /// Bytes of weights in a block that serves one group only.
-const WEIGHT_BLOCK: usize = 32 << 20;
+const WEIGHT_BLOCK: usize = 128 << 20;
 /// Bytes of transformed weights that may be kept for all groups otherwise,
 const WEIGHTS: usize = 768 << 20;
 /// with this many windows in a group;
@@ -98,8 +96,9 @@ pub(crate) fn formats(
 impl CoefficientEngine {
     pub(crate) fn plan(stencil: Stencil, demand: &Demand) -> Result<Self, Refusal> {
         let mut refusal = Refusal("no parameter set fits".into());
-        for (degree, limbs) in [(4096, 2), (8192, 3)] {
-            let Some(layout) = Layout::new(&stencil, degree) else {
+        // Several outputs per polynomial mean more noise: rather one than a larger ring.
+        for (degree, limbs, most_unfold) in [(4096, 2, usize::MAX), (4096, 2, 1), (8192, 3, usize::MAX)] {
+            let Some(layout) = Layout::new(&stencil, degree, most_unfold) else {
                 refusal = Refusal(format!("its kernel spans more than {degree} coefficients"));
                 continue;
             };
@@ -124,8 +123,8 @@ impl CoefficientEngine {
         let polynomial = 8 * params.words();
         let (inputs, outputs) = (layout.input_groups(), layout.output_groups());
         let windows = layout.windows();
-        let flat_terms = layout.filter_terms().filter(|&terms| FlatTiles::suits(params.degree(), terms));
-        let once = windows <= MOST_TILES && flat_terms.is_none();
+        let flat_terms = layout.filter_terms().filter(|_| layout.is_flat());
+        let once = layout.is_once();
         // Kernels take outputs two at a time.
         let fitting = |bytes: usize, each: usize| ((bytes / each).max(2) / 2 * 2).min(outputs);
         let weightless = once || flat_terms.is_some();

@@ -1,25 +1,31 @@
 //! Coefficient packing of a stencil: a volume as one long line, cut into polynomials.
 //!
 //! A channel is flattened into a line in which neighbouring rows share one gap of zeros and neighbouring planes
-//! one gap of zero rows; the kernel is then a one-dimensional filter of span O. The line is cut into windows of
-//! n coefficients with step n − O, and the product of a window with the filter polynomial holds correct outputs at
-//! the indices ≥ O (overlap-save; Cheetah, ePrint 2022/207, section 3.1, packs cubes with halo instead, which takes a
-//! quarter more polynomials at 64³). Where a volume is so wide that two planes span more than a polynomial, it is
-//! cut into columns with halo. Where it is so small that its line fits several times, a polynomial carries `fold`
-//! input channels, and its product `unfold` output channels:
+//! one gap of zero rows; the kernel is then a one-dimensional filter of span O. The volume may be cut into columns with
+//! halo first, whose lines follow each other. There are two ways from the line to polynomials of n coefficients:
 //!
-//! input channel c stands at c·S, the filter from c to output o at (fold − 1 − c)·S + o·fold·S, and output o appears at
-//! (fold − 1)·S + o·fold·S; S is the line's length with its span, and other pairs land at least S away.
+//! * A stream: the line is cut into windows of n coefficients with step n − O, and the product of a window with the filter
+//!   polynomial holds correct outputs at the indices ≥ O (overlap-save; Cheetah, ePrint 2022/207, section 3.1, packs cubes with
+//!   halo instead, which takes a quarter more polynomials at 64³). Fewest polynomials for large volumes.
+//! * Folds: each column is a window of its own, so small that a polynomial carries `fold` input channels of it, and a
+//!   product `unfold` output channels. Input channel c stands at c·S, the filter from c to output o at
+//!   (fold − 1 − c)·S + o·fold·S, and output o appears at (fold − 1)·S + o·fold·S; S is the line's length with its span, and
+//!   other pairs land at least S away. One filter polynomial then serves `fold·unfold` filters, and every column: layers with
+//!   many channels and few voxels need fewer transforms.
+//!
+//! [`Layout::new`] takes the cheapest.
 
 use super::stencil::{Stencil, StencilWeights};
 use models::{Dims, Shape};
+use ntt::mac::flat::FlatTiles;
+use pahe::MOST_TILES;
 
 /// How a stencil is packed into polynomials of n coefficients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     stencil: Stencil,
     degree: usize,
-    /// Output extents of one column; the depth is never cut.
+    /// Output extents of one column.
     column: Dims,
     /// Columns per axis.
     columns: Dims,
@@ -27,8 +33,11 @@ pub struct Layout {
     pitch: Dims,
     /// Span O of the filter.
     span: usize,
-    /// Coefficients of the line that carry outputs.
+    /// Coefficients of the line that carry outputs; with folds, of one column's.
     length: usize,
+    /// Places of the line from one window to the next, and those that a window holds.
+    step: usize,
+    reach: usize,
     /// Windows per channel.
     windows: usize,
     /// Input channels per polynomial.
@@ -55,30 +64,29 @@ fn shared_pitch(stencil: &Stencil, axis: usize) -> usize {
 }
 
 impl Layout {
-    /// The packing with the fewest polynomials, or `None` where even a single column spans more than n coefficients.
-    pub fn new(stencil: &Stencil, degree: usize) -> Option<Self> {
-        let [_, height, width] = stencil.output.dims;
+    /// The cheapest packing with at most `most_unfold` outputs per polynomial, or `None` where even a single column spans
+    /// more than n coefficients.
+    pub fn new(stencil: &Stencil, degree: usize, most_unfold: usize) -> Option<Self> {
         let cuts = |extent: usize| {
             // Distinct column extents only: ⌈extent / count⌉ for every count.
             let mut extents: Vec<usize> = (1..=extent).map(|count| extent.div_ceil(count)).collect();
             extents.dedup();
             extents
         };
-        let mut best: Option<Self> = None;
-        for h in cuts(height) {
-            for w in cuts(width) {
-                let layout = Self::with_column(stencil, degree, [stencil.output.dims[0], h, w]);
-                if let Some(layout) = layout
-                    && best.as_ref().is_none_or(|best| layout.windows < best.windows)
-                {
-                    best = Some(layout);
-                }
-            }
-        }
-        best.map(Self::folded)
+        let [depths, heights, widths] = stencil.output.dims.map(cuts);
+        let columns = depths.iter().flat_map(|&d| {
+            let widths = &widths;
+            heights.iter().flat_map(move |&h| widths.iter().map(move |&w| [d, h, w]))
+        });
+        let layouts = columns.flat_map(|column| {
+            let stream = Self::stream(stencil, degree, column);
+            let folded = stream.as_ref().and_then(|stream| stream.folded(most_unfold));
+            stream.into_iter().chain(folded)
+        });
+        layouts.min_by_key(Self::price)
     }
 
-    fn with_column(stencil: &Stencil, degree: usize, column: Dims) -> Option<Self> {
+    fn stream(stencil: &Stencil, degree: usize, column: Dims) -> Option<Self> {
         let columns: Dims = std::array::from_fn(|axis| stencil.output.dims[axis].div_ceil(column[axis]));
         let pitch: Dims = std::array::from_fn(|axis| {
             let halo = column[axis] + stencil.span()[axis];
@@ -103,27 +111,59 @@ impl Layout {
             pitch,
             span,
             length,
+            step: degree - span,
+            reach: degree,
             windows,
             fold: 1,
             unfold: 1,
         })
     }
 
-    /// Packs several channels per polynomial where the line is short. An uploaded ciphertext costs about four times
-    /// the bytes of a reply, so the choice weighs them so.
-    fn folded(mut self) -> Self {
-        let room = self.degree / self.stride();
+    /// A window per column with as many channels as fit, if those are several; `unfold` of outputs at most.
+    fn folded(&self, most_unfold: usize) -> Option<Self> {
+        let column = self.pitch.iter().product();
+        let used = self.flat(self.column.map(|extent| extent - 1)) + 1;
+        // Single taps a power of two apart need no transform.
+        let length = if self.span == 0 { used.next_power_of_two() } else { used };
+        let windows = self.columns.iter().product();
+        let room = self.degree / (length + self.span);
         let (inputs, outputs) = (self.stencil.input.channels, self.stencil.output.channels);
-        let cost = |fold: usize| {
-            let unfold = (room / fold).clamp(1, outputs);
-            4 * inputs.div_ceil(fold) + outputs.div_ceil(unfold)
+        let packed = |fold: usize| Self {
+            length,
+            step: column,
+            reach: column,
+            windows,
+            fold,
+            unfold: (room / fold).min(outputs).min(most_unfold),
+            ..self.clone()
         };
-        if self.windows == 1 && room > 1 {
-            let fold = (1..=room.min(inputs)).min_by_key(|&fold| cost(fold)).unwrap_or(1);
-            self.fold = fold;
-            self.unfold = (room / fold).clamp(1, outputs);
-        }
-        self
+        let folds = 1..=room.min(inputs);
+        folds.map(packed).filter(|layout| layout.fold * layout.unfold > 1).min_by_key(Self::price)
+    }
+
+    /// What the layer takes, in microseconds at n = 4096 and two limbs (Zen 4): uploads and replies, by both parties and through a
+    /// network of 1 Gbit/s; filters on their way to the NTT domain; products.
+    fn price(&self) -> u64 {
+        const UPLOAD: usize = 425;
+        const REPLY: usize = 360;
+        let (filter, product) = match (self.is_flat(), self.is_once()) {
+            (true, _) => (0, 1),
+            (false, true) => (18, 6),
+            (false, false) => (26, 2),
+        };
+        let (inputs, outputs) = (self.input_groups(), self.output_groups());
+        let per_window = inputs * UPLOAD + outputs * REPLY + inputs * outputs * product;
+        (self.windows * per_window + inputs * outputs * filter) as u64
+    }
+
+    /// Whether filters have so few terms that they need no transform.
+    pub fn is_flat(&self) -> bool {
+        self.filter_terms().is_some_and(|terms| FlatTiles::suits(self.degree, terms))
+    }
+
+    /// Whether there are so few windows that transformed filters are better forgotten than kept.
+    pub fn is_once(&self) -> bool {
+        self.windows <= MOST_TILES && !self.is_flat()
     }
 
     /// Distance between the lines of two channels in one polynomial.
@@ -151,9 +191,10 @@ impl Layout {
         self.stencil.output.channels.div_ceil(self.unfold)
     }
 
-    /// Nonzero terms that one output coefficient sums: all taps of all inputs.
+    /// Nonzero terms of the filters that meet in one output polynomial, over all inputs: each of its coefficients sums as
+    /// many terms of noise.
     pub fn terms(&self) -> usize {
-        self.stencil.taps() * self.stencil.input.channels
+        self.stencil.taps() * self.stencil.input.channels * self.unfold
     }
 
     /// Fills the polynomial of one input channel group for a window with these slots: `out` holds n zeros.
@@ -171,7 +212,7 @@ impl Layout {
     pub fn input_slots(&self) -> Vec<Vec<Slot>> {
         let mut slots = vec![Vec::new(); self.windows];
         let dims = self.stencil.input.dims;
-        let step = self.degree - self.span;
+        let (step, reach) = (self.step, self.reach);
         self.for_each_column(|base, start| {
             for (voxel, at) in voxels(dims).enumerate() {
                 let local: [i64; 3] = std::array::from_fn(|axis| {
@@ -183,7 +224,7 @@ impl Layout {
                 let position = base + self.flat(local.map(|x| x as usize));
                 // The voxel stands in every window that covers its position.
                 let last = (position / step).min(self.windows - 1);
-                let first = (position + 1).saturating_sub(self.degree).div_ceil(step);
+                let first = (position + 1).saturating_sub(reach).div_ceil(step);
                 for (window, slots) in slots.iter_mut().enumerate().take(last + 1).skip(first) {
                     let coefficient = (position - window * step) as u32;
                     slots.push(Slot { voxel: voxel as u32, coefficient });
@@ -197,7 +238,7 @@ impl Layout {
     pub fn output_slots(&self) -> Vec<Vec<Slot>> {
         let mut slots = vec![Vec::new(); self.windows];
         let output = self.stencil.output.dims;
-        let step = self.degree - self.span;
+        let step = self.step;
         let offset = self.span + (self.fold - 1) * self.stride();
         self.for_each_column(|base, start| {
             for local in voxels(self.column) {
@@ -317,15 +358,18 @@ mod tests {
         for (window, slots) in outputs.iter().enumerate() {
             for group in 0..layout.output_groups() {
                 let mut sum = vec![0; n];
+                let mut terms = 0;
                 for input in 0..layout.input_groups() {
                     let (mut poly, mut filter) = (vec![0; n], vec![0; n]);
                     layout.pack(&inputs[window], input, x, &mut poly);
                     layout.filter(weights, group, input, &mut filter);
+                    terms += filter.iter().filter(|&&w| w != 0).count();
                     let poly: Vec<i64> = poly.iter().map(|&x| x as i64).collect();
                     for (sum, product) in sum.iter_mut().zip(negacyclic(&poly, &filter)) {
                         *sum += product;
                     }
                 }
+                assert!(terms <= layout.terms(), "noise is bounded by {} terms, not {terms}", layout.terms());
                 for (o, channel) in layout.outputs_of(group).enumerate() {
                     for slot in slots {
                         let at = slot.coefficient as usize + o * layout.output_stride();
@@ -355,8 +399,9 @@ mod tests {
             let signed: Vec<i64> = arranged.iter().map(|&x| x as i64).collect();
             let expected = correlate(stencil, &weights, &signed);
             let mut packings = 0;
-            for degree in [32, 64, 128, 256, 512, 1024] {
-                let Some(layout) = Layout::new(stencil, degree) else { continue };
+            let degrees = [32, 64, 128, 256, 512, 1024];
+            for (degree, most_unfold) in degrees.into_iter().flat_map(|degree| [(degree, 1), (degree, 64)]) {
+                let Some(layout) = Layout::new(stencil, degree, most_unfold) else { continue };
                 packings += 1;
                 let y = through_polynomials(&layout, &weights, &arranged);
                 assert_eq!(y, expected, "{op:?} on {input:?} with {layout:?}");
@@ -373,11 +418,13 @@ mod tests {
         let same = |channels, dims| {
             let shape = Shape { channels, dims };
             let window = Window::dense([3, 3, 3], [1; 3]);
-            Layout::new(Lowering::convolution(window, shape, shape).stencil(), 4096).unwrap()
+            Layout::new(Lowering::convolution(window, shape, shape).stencil(), 4096, usize::MAX).unwrap()
         };
         assert_eq!(same(64, [64; 3]).windows(), 99);
         assert_eq!(same(64, [32; 3]).windows(), 13);
-        assert_eq!(same(64, [16; 3]).windows(), 2);
+        // Many channels of few voxels share polynomials, cut into columns if need be.
+        let middle = same(256, [16; 3]);
+        assert!(middle.fold >= 2 && middle.windows() >= 4, "{middle:?}");
         let small = same(64, [8; 3]);
         assert!(small.fold * small.unfold >= 4, "{small:?}");
     }
