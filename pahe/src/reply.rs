@@ -61,7 +61,7 @@ use zeroize::Zeroizing;
 const DISTANCE_PER_SHIFT: f64 = 1.0680;
 
 /// Widest flood that the sampler supports.
-const MAX_FLOOD_BITS: u32 = 96;
+const MAX_FLOOD_BITS: u32 = 112;
 
 /// Bits above the lowest 64 that one further word holds for all three summands.
 const SHARED_EXCESS: u32 = 21;

@@ -34,7 +34,7 @@ pub(crate) struct About {
     pub(crate) config: Config,
     /// Share bits that the network was quantised for.
     pub(crate) bits: u32,
-    /// What the planner said to fewer bits.
+    /// What quantisation said to fewer bits.
     pub(crate) refusals: Vec<String>,
     /// The network between the parties.
     pub(crate) network: Wire,
@@ -132,17 +132,16 @@ fn fit(architecture: &Architecture, config: &Config, widen: bool) -> Result<(Mod
     let (draft, asked) = (architecture.draft()?, config.bits.unwrap_or(BITS));
     let mut refusals = Vec::new();
     for bits in asked.. {
-        let fitted = draft.quantise(bits).and_then(|model| {
-            Plan::derive(&model.manifest, &unbound(config))?;
-            Ok(model)
-        });
-        match fitted {
-            Ok(model) => return Ok((model, refusals)),
+        let model = match draft.quantise(bits) {
+            Ok(model) => model,
             Err(refusal) if widen && refusal.kind() == Kind::Plan && bits < MOST_BITS => {
                 refusals.push(format!("{bits} bits: {refusal}"));
+                continue;
             }
             Err(refusal) => return Err(refusal),
-        }
+        };
+        Plan::derive(&model.manifest, &unbound(config))?; // no plan gets easier with wider shares
+        return Ok((model, refusals));
     }
     unreachable!("the widest shares fit or are refused")
 }

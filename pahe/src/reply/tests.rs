@@ -169,7 +169,7 @@ fn the_flood_is_a_centred_sum_of_three_uniforms() {
         let expected = 0.25 * (1.0 - width.powi(-2)) + 0.25 * width.powi(-2);
         assert!((variance - expected).abs() < 0.02, "{bits} bits: {variance} for {expected}");
     }
-    for bits in [63, 64, 65, 70, 85, 86, 96] {
+    for bits in [63, 64, 65, 70, 85, 86, 96, 112] {
         prg.fill_u64(&mut words);
         let mut x = vec![0; 4096];
         add_flood(&ring, &mut x, &words, bits);
