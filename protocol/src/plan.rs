@@ -267,7 +267,11 @@ fn check_powers(
     Ok(())
 }
 
-/// The run's prime: of the asked-for bits where ranges allow, wider where they do not.
+/// Widths of primes among which [`shared_prime`] chooses.
+const WIDTHS: usize = 4;
+
+/// The run's prime: of the asked-for bits where ranges allow, wider where they do not or where that pads spectra so much less
+/// that wider shares are worth it.
 fn shared_prime(
     manifest: &Manifest,
     choices: &[Choice],
@@ -286,8 +290,12 @@ fn shared_prime(
         .collect();
     // Slots of a prime of more than 16 bits need the larger ring, or noise leaves no room for flooding.
     let degree = |bits: u32| if rotates || bits > 16 { 8192 } else { 4096 };
-    let prime = |bits| crate::linear::ensei::prime(degree(bits), &grids, bits, least);
-    (bits..=40).find_map(prime).ok_or_else(|| PlanError::Range {
+    let prime = |bits| {
+        let (prime, volume) = crate::linear::ensei::prime(degree(bits), &grids, bits, least)?;
+        Some((prime, volume * bits as usize))
+    };
+    let widths = (bits..=40).filter_map(prime).take(WIDTHS);
+    widths.min_by_key(|&(_, work)| work).map(|(prime, _)| prime).ok_or_else(|| PlanError::Range {
         layer: manifest.graph.node(layer).name.clone(),
         bound,
         modulus: "any prime of at most 40 bits with slots".into(),

@@ -61,10 +61,12 @@ pub(crate) fn least_grid(manifest: &Manifest, id: NodeId, strategy: &str) -> Opt
     Some(least_lengths(super::lowering(&node.op, shapes, strategy)?.stencil()))
 }
 
-/// The prime of exactly `bits` bits that is at least `least`, has slots at this ring degree, and pads these grids least.
-pub(crate) fn prime(degree: usize, grids: &[Dims], bits: u32, least: u64) -> Option<Modulus> {
-    let p = best_prime(degree, grids, bits).ok()?.p;
-    Modulus::prime(p).ok().filter(|_| p >= least)
+/// The prime of exactly `bits` bits that is at least `least`, has slots at this ring degree, and pads these grids least; and the
+/// sum of their padded volumes.
+pub(crate) fn prime(degree: usize, grids: &[Dims], bits: u32, least: u64) -> Option<(Modulus, usize)> {
+    let plan = best_prime(degree, grids, bits).ok()?;
+    let modulus = Modulus::prime(plan.p).ok().filter(|_| plan.p >= least)?;
+    Some((modulus, plan.volume()))
 }
 
 /// The shortest length that divides p − 1, has small factors and is at least `least`.
