@@ -222,11 +222,11 @@ fn radix_any<L: Lanes>(m: &Modular<L>, roots: &[Factor], s: usize, r: usize, x: 
         for t in 0..r {
             let w = splat::<L>(roots[k * t * s]);
             for q in 0..s {
-                let first = L::load(&x[q + s * k].0);
-                let sum = (1..r).fold(first, |sum, u| {
+                let mut sum = L::load(&x[q + s * k].0);
+                for u in 1..r {
                     let term = L::load(&x[q + s * k + u * part].0);
-                    m.add(sum, m.mul_fixed(term, splat(roots[u * t % r * part])))
-                });
+                    sum = m.add(sum, m.mul_fixed(term, splat(roots[u * t % r * part])));
+                }
                 m.mul_fixed(sum, w).store(&mut y[q + s * t].0);
             }
         }

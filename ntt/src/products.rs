@@ -73,7 +73,7 @@ impl Kernel for AddProducts<'_> {
         for group in 0..groups {
             let mut products = [[L::sum(); 2]; OUTPUTS];
             for i in 0..inputs {
-                let pair = [0, 1].map(|k| L::load(&x[(2 * i + k) * x_pitch + group]));
+                let pair = [L::load(&x[2 * i * x_pitch + group]), L::load(&x[(2 * i + 1) * x_pitch + group])];
                 for (o, products) in products.iter_mut().enumerate() {
                     let w = L::load(&w[(i * OUTPUTS + o) * w_pitch + group]);
                     for (product, x) in products.iter_mut().zip(pair) {
@@ -111,7 +111,10 @@ impl Kernel for Reduce<'_> {
     #[inline(always)]
     fn run<L: Lanes>(self) {
         let (m, zero) = (Modular::<L>::new(self.p), L::splat(0));
-        self.words.as_chunks_mut().0.iter_mut().for_each(|words| m.wide(L::load(words), zero).store(words));
+        // No closure: it is not always inlined, and then every instruction is a call.
+        for words in self.words.as_chunks_mut().0 {
+            m.wide(L::load(words), zero).store(words);
+        }
     }
 }
 
