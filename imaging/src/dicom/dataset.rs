@@ -41,6 +41,8 @@ pub(super) enum Packing {
     Rle,
     /// A JPEG stream.
     Jpeg,
+    /// A JPEG 2000 codestream.
+    Jpeg2000,
 }
 
 impl Syntax {
@@ -58,10 +60,15 @@ impl Syntax {
             | "1.2.840.10008.1.2.4.51"
             | "1.2.840.10008.1.2.4.57"
             | "1.2.840.10008.1.2.4.70" => Ok(Self { packing: Packing::Jpeg, ..plain }),
+            "1.2.840.10008.1.2.4.90" | "1.2.840.10008.1.2.4.91" => {
+                Ok(Self { packing: Packing::Jpeg2000, ..plain })
+            }
             other => Err(ImagingError::unsupported(
                 path,
                 "TransferSyntaxUID (0002,0010)",
-                format!("compression {other} (JPEG-LS, JPEG 2000 or a video) is not read here"),
+                format!(
+                    "compression {other} (JPEG-LS, high-throughput JPEG 2000 or a video) is not read here"
+                ),
                 "decompress it, e.g. with gdcmconv --raw or dcmdjpeg",
             )),
         }

@@ -1,5 +1,5 @@
 //! DICOM images and series: uncompressed (either byte order, explicit or implicit), deflated,
-//! RLE, and grey JPEG (lossless, and with losses of 8 or 12 bits).
+//! RLE, grey JPEG (lossless, and with losses of 8 or 12 bits) and grey JPEG 2000.
 //!
 //! A folder is one series: its slices are sorted by where they lie along their common normal, never by name or
 //! instance number, and must stand at even distances. Values are the modality's (rescale slope and intercept
@@ -10,6 +10,7 @@
 
 mod dataset;
 mod jpeg;
+mod jpeg2000;
 mod slice;
 
 use std::path::{Path, PathBuf};

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::AGAIN;
 use super::dataset::{Dataset, PIXEL_DATA, Packing, Tag, name};
 use super::jpeg::{self, Wrong};
+use super::jpeg2000;
 use crate::error::{ImagingError, Result};
 use crate::picture::check_samples;
 use crate::scan::{Limits, SampleType};
@@ -64,7 +65,8 @@ impl Slice {
         let raw = match set.syntax.packing {
             Packing::Plain => native(&set, path, &shape)?,
             Packing::Rle => unpack_rle(&set, path, &shape)?,
-            Packing::Jpeg => unpack_jpeg(&set, path, &shape)?,
+            Packing::Jpeg => unpack_jpeg(&set, path, &shape, jpeg::decode)?,
+            Packing::Jpeg2000 => unpack_jpeg(&set, path, &shape, jpeg2000::decode)?,
         };
         let rescale = rescale(&set, path)?;
         let samples = decode(&raw, &shape, set.syntax.big, rescale);
@@ -165,8 +167,13 @@ fn native(set: &Dataset, path: &Path, shape: &Shape) -> Result<Vec<u8>> {
     }
 }
 
-/// A grey JPEG stream; the result is like native little-endian pixels.
-fn unpack_jpeg(set: &Dataset, path: &Path, shape: &Shape) -> Result<Vec<u8>> {
+/// A grey stream, by its decoder; the result is like native little-endian pixels.
+fn unpack_jpeg(
+    set: &Dataset,
+    path: &Path,
+    shape: &Shape,
+    decode: impl Fn(&[u8], usize, usize) -> std::result::Result<(Vec<u16>, u32), Wrong>,
+) -> Result<Vec<u8>> {
     let wrong = |wrong: Wrong| match wrong {
         Wrong::Broken(problem) => {
             ImagingError::malformed(path, name(PIXEL_DATA), format!("JPEG: {problem}"), AGAIN)
@@ -183,7 +190,7 @@ fn unpack_jpeg(set: &Dataset, path: &Path, shape: &Shape) -> Result<Vec<u8>> {
     }
     // The first item is the offset table.
     let stream: Vec<u8> = set.fragments().skip(1).flatten().copied().collect();
-    let (samples, bits) = jpeg::decode(&stream, shape.rows, shape.columns).map_err(wrong)?;
+    let (samples, bits) = decode(&stream, shape.rows, shape.columns).map_err(wrong)?;
     if bits as usize > 8 * shape.bytes {
         return Err(wrong(Wrong::Broken("more bits per sample than the image has")));
     }
