@@ -67,7 +67,7 @@ fn layers_equal_onnx_runtime() {
                        concat conv threshold";
     let shuffles_3d = "conv resample resample resample resample add resample resample resample resample add \
                        resample resample resample resample add resample resample resample avg_pool conv argmax";
-    let networks: [(&str, &[usize], usize, &str); 14] = [
+    let networks: [(&str, &[usize], usize, &str); 15] = [
         ("unet_2d", &[], 11, unet),
         ("sidecar", &[6, 8], 11, unet),
         ("odd_3d", &[], 10, "conv square conv square add conv max_pool conv_transpose conv threshold"),
@@ -96,6 +96,7 @@ fn layers_equal_onnx_runtime() {
             "conv resample resample resample concat resample conv resample resample resample resample add conv argmax",
         ),
         ("shuffles_2d", &[], 11, shuffles_2d),
+        ("old_2d", &[], 4, "conv relu conv argmax"),
         ("shuffles_3d", &[], 6, shuffles_3d),
     ];
     let mut wrong = Vec::new();
@@ -254,6 +255,7 @@ fn exports_of_others_import_or_are_refused_with_advice() {
 fn all_refused_layers_are_named_with_reason_and_remedy() {
     for (name, expected, words) in [
         ("refused", &["norm", "elu"][..], &["train with batch norm", "ReLU", "2 of its layers"][..]),
+        ("refused_casts", &["cut", "random"], &["cuts scores to integers", "model.eval()"]),
         (
             "refused_more",
             &["ones", "relu6", "cubic", "turned", "softmax"],

@@ -58,7 +58,9 @@ impl<'a> Importer<'a> {
             "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze" | "Transpose" => {
                 self.view(node, layer, attributes)
             }
-            "Identity" | "Cast" | "Dropout" => self.pass(node),
+            "Identity" => self.pass(node),
+            "Cast" => self.cast(node, attributes),
+            "Dropout" => self.dropout(node),
             "Softmax" | "LogSoftmax" => self.softmax(node, attributes),
             "Sigmoid" => self.post(node, Post::Sigmoid),
             "Greater" | "Round" => self.exceeds(node, layer),
@@ -149,6 +151,28 @@ impl<'a> Importer<'a> {
                 refuse(format!("it joins along axis {axis}"), "join along the channels or along the image")
             }
         }
+    }
+
+    /// Another kind of number: nothing to do for labels, nor between floats; integers would cut scores.
+    fn cast(&self, node: &NodeProto, attributes: &Attributes<'_>) -> Result<Value, Stop> {
+        let floats = matches!(attributes.int("to", 0), 1 | 10 | 11 | 16);
+        if !floats
+            && matches!(self.input(node, 0), Some(Value::Node(_, post) | Value::Arranged(_, post)) if *post != Post::Labels)
+        {
+            return refuse(
+                "it cuts scores to integers",
+                "end in scores, or take the labels first (argmax, sigmoid(x) > 0.5)",
+            );
+        }
+        self.pass(node)
+    }
+
+    fn dropout(&self, node: &NodeProto) -> Result<Value, Stop> {
+        let training = node.input.get(2).is_some_and(|name| !name.is_empty());
+        if training && self.constant(node, 2).is_none_or(|mode| mode.to_floats() != [0.0]) {
+            return refuse("it drops values at random", "export in evaluation mode: model.eval()");
+        }
+        self.pass(node)
     }
 
     fn pass(&self, node: &NodeProto) -> Result<Value, Stop> {

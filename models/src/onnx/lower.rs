@@ -68,6 +68,8 @@ impl From<GraphError> for Stop {
 /// The import in progress.
 pub(super) struct Importer<'a> {
     pub(super) file: &'a Path,
+    /// The version of the standard operators.
+    pub(super) opset: i64,
     pub(super) graph: Graph,
     pub(super) weights: BTreeMap<NodeId, FloatLayer>,
     values: HashMap<&'a str, Value>,
@@ -91,8 +93,8 @@ pub(super) fn lower(
     let graph =
         model.graph.as_ref().ok_or_else(|| OnnxError::field(file, "graph", "the model holds none"))?;
     let opset = model.opset_import.iter().find(|set| matches!(set.domain.as_str(), "" | "ai.onnx"));
-    match opset.map(|set| set.version) {
-        Some(version) if version >= 7 => {}
+    let opset = match opset.map(|set| set.version) {
+        Some(version) if version >= 7 => version,
         Some(version) => {
             let reason = format!("operator set {version} is too old; export with opset 11 or later");
             return Err(OnnxError::field(file, "opset_import", reason));
@@ -104,12 +106,12 @@ pub(super) fn lower(
                 "it names no version of the standard operators",
             ));
         }
-    }
+    };
     if graph.node.len() > MAX_NODES {
         let reason = format!("{} operators; {MAX_NODES} are the most", graph.node.len());
         return Err(OnnxError::field(file, "graph.node", reason));
     }
-    let mut importer = Importer::start(file, graph, options)?;
+    let mut importer = Importer::start(file, opset, graph, options)?;
     for node in &graph.node {
         importer.node(node)?;
     }
@@ -117,7 +119,12 @@ pub(super) fn lower(
 }
 
 impl<'a> Importer<'a> {
-    fn start(file: &'a Path, graph: &'a GraphProto, options: &ImportOptions) -> Result<Self, OnnxError> {
+    fn start(
+        file: &'a Path,
+        opset: i64,
+        graph: &'a GraphProto,
+        options: &ImportOptions,
+    ) -> Result<Self, OnnxError> {
         let mut values = HashMap::new();
         for proto in &graph.initializer {
             values.insert(proto.name.as_str(), Value::Constant(Tensor::decode(file, proto)?));
@@ -139,7 +146,7 @@ impl<'a> Importer<'a> {
         }
         let (weights, origin, refusals) = (BTreeMap::new(), HashMap::new(), Vec::new());
         let (flat, diagonals) = (HashSet::new(), HashSet::new());
-        Ok(Self { file, graph: network, weights, values, uses, origin, flat, diagonals, refusals })
+        Ok(Self { file, opset, graph: network, weights, values, uses, origin, flat, diagonals, refusals })
     }
 
     fn node(&mut self, node: &'a NodeProto) -> Result<(), OnnxError> {

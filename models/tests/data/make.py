@@ -306,6 +306,25 @@ def refused():
     return net.model(x, [1, 2, 4, 4], list("nchw")), None
 
 
+def old_2d():
+    """Operator set 11: a softmax that says no axis and so takes the second one."""
+    net = Net(2)
+    x = net.add("Relu", [net.conv("image", "a", 1, 3, pads=[1] * 4)], "a.relu")
+    x = net.add("Softmax", [net.conv(x, "score", 3, 2, kernel=1)], "softmax")
+    return net.model(x, [1, 1, 5, 4], list("nchw"), opset=11), (1, 1, 5, 4)
+
+
+def refused_casts():
+    """Scores cut to integers, and values dropped at random."""
+    net = Net(2)
+    x = net.add("Cast", [net.conv("image", "first", 1, 2, pads=[1] * 4)], "cut", to=TensorProto.INT32)
+    x = net.add("Cast", [x], "back", to=TensorProto.FLOAT)
+    y = net.conv("image", "second", 1, 2, pads=[1] * 4)
+    y = net.add("Dropout", [y, net.weight("ratio", np.float32(0.5)), net.weight("training", np.bool_(True))], "random")
+    x = net.conv(net.add("Concat", [x, y], "join", axis=1), "score", 4, 2, kernel=1)
+    return net.model(x, [1, 1, 4, 4], list("nchw")), None
+
+
 def write(make):
     model, shape = make()
     path = HERE / f"{make.__name__}.onnx"
@@ -325,7 +344,7 @@ def main():
     save(HERE / "sidecar.safetensors", reference(HERE / "sidecar.onnx", image))
     # New networks come last, so that the files of the others stay as they are.
     for make in (activations_2d, classifier_2d, dense_1d, pads_3d, resize_2d, resize_3d, quadratics_2d, refused_more, shuffles_1d,
-                 shuffles_2d, shuffles_3d):
+                 shuffles_2d, shuffles_3d, old_2d, refused_casts):
         write(make)
 
 

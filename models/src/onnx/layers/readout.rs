@@ -9,7 +9,8 @@ use crate::onnx::tensor::Tensor;
 
 impl<'a> Importer<'a> {
     pub(super) fn softmax(&mut self, node: &NodeProto, attributes: &Attributes<'_>) -> Result<Value, Stop> {
-        let axis = attributes.int("axis", -1);
+        // Older ones take all axes from this one on together, which changes no label.
+        let axis = attributes.int("axis", if self.opset < 13 { 1 } else { -1 });
         if let Some(Value::Arranged(arranged, Post::None)) = self.input(node, 0)
             && arranged.is_channels(from_end(axis, arranged.dims().len()))
         {

@@ -99,15 +99,15 @@ impl<'a> Importer<'a> {
             return self.pass(node);
         }
         let Some(x) = self.tensor(node, 0)? else { return Ok(Value::Unknown) };
-        let axes = match self.stated(node, 3, attributes, "axes") {
-            Stated::Known(axes) => axes,
-            _ => (0..self.graph.rank() as i64 + 2).collect(),
+        let axes = self.stated(node, 3, attributes, "axes").or((0..self.graph.rank() as i64 + 2).collect());
+        let value = match node.input.get(2).filter(|name| !name.is_empty()) {
+            None => Some(attributes.float("value", 0.0)),
+            Some(_) => self.constant(node, 2).and_then(|value| value.to_floats().first().copied()),
+        };
+        let (Some(axes), Some(value)) = (axes, value) else {
+            return refuse("its axes or its value are computed from values", "export with constants folded");
         };
         let mode = attributes.text("mode", "constant");
-        let value = match self.constant(node, 2).map(Tensor::to_floats).as_deref() {
-            Some([value, ..]) => *value,
-            _ => attributes.float("value", 0.0),
-        };
         if mode == "constant" && value != 0.0 {
             return refuse(
                 format!("it pads with {value}"),
@@ -144,11 +144,10 @@ impl<'a> Importer<'a> {
         let Some(x) = self.tensor(node, 0)? else { return Ok(Value::Unknown) };
         let [starts, ends, axes, steps] = [(1, "starts"), (2, "ends"), (3, "axes"), (4, "steps")]
             .map(|(index, name)| self.stated(node, index, attributes, name));
-        let (Stated::Known(starts), Stated::Known(ends)) = (starts, ends) else {
-            return refuse("its ends are computed from values", "export with a fixed input size");
-        };
+        let computed = || refuse("its ends are computed from values", "export with a fixed input size");
+        let (Stated::Known(starts), Stated::Known(ends)) = (starts, ends) else { return computed() };
         let axes = axes.or((0..starts.len() as i64).collect());
-        let steps = steps.or(vec![1; starts.len()]);
+        let (Some(axes), Some(steps)) = (axes, steps.or(vec![1; starts.len()])) else { return computed() };
         if [ends.len(), axes.len(), steps.len()] != [starts.len(); 3] || steps.contains(&0) {
             let reason = "starts, ends, axes and steps do not fit each other";
             return Err(OnnxError::field(self.file, format!("node `{layer}`"), reason).into());
@@ -314,10 +313,12 @@ enum Stated {
 }
 
 impl Stated {
-    fn or(self, default: Vec<i64>) -> Vec<i64> {
+    /// What is stated, or the default; `None` where it is computed.
+    fn or(self, default: Vec<i64>) -> Option<Vec<i64>> {
         match self {
-            Self::Known(values) => values,
-            _ => default,
+            Self::Known(values) => Some(values),
+            Self::Absent => Some(default),
+            Self::Computed => None,
         }
     }
 }
