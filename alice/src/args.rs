@@ -87,7 +87,7 @@ pub struct Segment {
     /// Replace outputs that exist
     #[arg(long)]
     pub overwrite: bool,
-    /// In a folder, skip the scans that this network has finished
+    /// In a folder, skip the scans of which this network has written all that is asked for
     #[arg(long = "continue", conflicts_with = "overwrite")]
     pub resume: bool,
     /// Threads, quiet.

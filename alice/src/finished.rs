@@ -1,8 +1,9 @@
 //! Which labels of a folder come from which network: `segmented.json` beside them.
 //!
-//! A name is entered before its labels appear, which they do whole or not at all. So a scan is finished if its name is
-//! here and its labels are there, wherever an earlier run was cut off.
+//! A name is entered before its files appear, which they do whole or not at all. So a scan is finished if its name is
+//! here and all files that are asked for are there, wherever an earlier run was cut off.
 
+use crate::outputs::Files;
 use cli::Failure;
 use models::Manifest;
 use models::record::ModelId;
@@ -51,18 +52,23 @@ impl Finished {
         Ok(Self { path, list })
     }
 
-    /// Whether these labels are there, and this network's.
-    pub(crate) fn holds(&self, labels: &Path) -> bool {
-        self.list.labels.contains(&name(labels)) && labels.is_file()
+    /// Whether all that is to be written of a scan is there, and this network's.
+    pub(crate) fn holds(&self, files: &Files) -> bool {
+        self.has_begun(files) && files.outputs().all(|path| path.is_file())
     }
 
-    /// Enters labels that are about to be written, and removes those of an earlier run.
-    pub(crate) fn enter(&mut self, labels: &Path) -> Result<(), Failure> {
-        if labels.exists() {
-            let failed = |error| Failure::output(format!("{}: cannot replace it: {error}", labels.display()));
-            std::fs::remove_file(labels).map_err(failed)?;
+    /// Whether what is there of a scan's files is from a run of this network.
+    pub(crate) fn has_begun(&self, files: &Files) -> bool {
+        self.list.labels.contains(&name(&files.output))
+    }
+
+    /// Enters a scan whose files are about to be written, and removes those of an earlier run.
+    pub(crate) fn enter(&mut self, files: &Files) -> Result<(), Failure> {
+        for path in files.outputs().filter(|path| path.exists()) {
+            let failed = |error| Failure::output(format!("{}: cannot replace it: {error}", path.display()));
+            std::fs::remove_file(path).map_err(failed)?;
         }
-        if self.list.labels.insert(name(labels)) {
+        if self.list.labels.insert(name(&files.output)) {
             cli::write_json(&self.path, &self.list)?;
         }
         Ok(())

@@ -90,16 +90,17 @@ fn check(flags: &Segment, cases: &[Case]) -> Result<(), Failure> {
     if flags.run.audit.is_some() {
         return Err(Failure::input("--audit is for single scans"));
     }
-    if !output.is_dir() && (output.exists() || OutputFormat::of(output).is_ok()) {
-        return refuse(output, "the input is a folder of scans; give a folder for their labels too");
-    }
     if same(output, &flags.input) {
         return refuse(output, "labels would lie among the scans; give another folder");
     }
     let folders = [Some(output), flags.overlay.as_ref(), flags.scores_to()];
     let folders: Vec<&PathBuf> = folders.into_iter().flatten().collect();
     for (index, folder) in folders.iter().enumerate() {
-        if folders[..index].iter().any(|other| same(other, folder)) || same(folder, &flags.input) {
+        if !folder.is_dir() && (folder.exists() || OutputFormat::of(folder).is_ok()) {
+            return refuse(folder, "the input is a folder of scans; give a folder here too");
+        }
+        let inputs = [Some(&flags.input), flags.reference.as_ref()].into_iter().flatten();
+        if inputs.chain(folders[..index].iter().copied()).any(|other| same(other, folder)) {
             return refuse(folder, "labels, overlays and scores need a folder each; give another one");
         }
     }
@@ -120,17 +121,14 @@ fn check(flags: &Segment, cases: &[Case]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Labels in the way: all are found before any scan is segmented.
+/// Files in the way: all are found before any scan is segmented.
 fn check_unfinished(flags: &Segment, cases: &[Case], finished: &Finished) -> Result<(), Failure> {
     if flags.overwrite {
         return Ok(());
     }
-    let skipped = |case: &&Case| flags.resume && finished.holds(&case.files.output);
-    let in_the_way = |case: &Case| {
-        let beside = case.files.outputs().skip(1).find(|path| path.exists() && !flags.resume);
-        beside.or(Some(&case.files.output).filter(|path| path.exists())).cloned()
-    };
-    let found: Vec<PathBuf> = cases.iter().filter(|case| !skipped(case)).filter_map(in_the_way).collect();
+    let own = |case: &&Case| flags.resume && finished.has_begun(&case.files);
+    let in_the_way = |case: &Case| case.files.outputs().find(|path| path.exists()).cloned();
+    let found: Vec<PathBuf> = cases.iter().filter(|case| !own(case)).filter_map(in_the_way).collect();
     let Some(first) = found.first() else { return Ok(()) };
     let reason = if flags.resume {
         format!("exists and is not in {}: nobody can tell which network it is from", finished::NAME)
@@ -179,7 +177,7 @@ impl Work<'_> {
 
     /// Whether an earlier run did it, and this one is to go on from there.
     fn is_finished(&self, case: &Case) -> bool {
-        self.flags.resume && self.finished.holds(&case.files.output)
+        self.flags.resume && self.finished.holds(&case.files)
     }
 
     /// One scan after the other; then the record and the summary.
@@ -240,7 +238,7 @@ impl Work<'_> {
         self.conversation = Some(conversation);
         self.total.join(&run);
         (record.bytes_alice_to_bob, record.bytes_bob_to_alice) = run.bytes();
-        self.finished.enter(&case.files.output)?;
+        self.finished.enter(&case.files)?;
         record.outputs = case.files.write(&job, &scan, &answer, reference.as_ref(), Overwrite::Replace)?;
         record.dice = reference.map(|own| outputs::dice(&outputs::scores(&job, &answer.labels, &own)));
         Ok(())

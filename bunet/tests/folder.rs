@@ -120,6 +120,67 @@ fn what_is_finished_is_skipped() {
 }
 
 #[test]
+fn scores_lie_beside_the_labels_of_a_folder() {
+    let place = place(&["a.png", "b.png"]);
+    let turned = image::imageops::rotate90(&image::open(place.path("scan.png")).unwrap());
+    turned.save(place.path("scans/c.png")).unwrap();
+    fs::write(place.path("scans/b.png"), "broken").unwrap();
+    // Without carries, so that scores are the same in every run.
+    let exact = ["--preset", "gc", "--strategy", "truncation=gc", "--json", "run.json"];
+    let run = |bob: &Bob, more: &[&str]| run(&place, bob, &[&exact[..], more].concat());
+    let asked = ["--scores", "scores"];
+
+    // Refused for the first scan, and so for all.
+    let silent = place.bob(&[]);
+    let (code, out, errors) = run(&silent, &asked);
+    assert!(code == Some(7) && errors.contains("--allow-scores"), "{code:?} {errors}");
+    assert!(
+        errors.contains("2 scans are left") && out.contains("0 done, 0 skipped, 1 failed, 2 not"),
+        "{out}"
+    );
+    assert!(names(&place, "scores").is_empty() && names(&place, "out").is_empty());
+    fs::remove_file(place.path("run.json")).unwrap();
+
+    let bob = place.bob(&["--allow-scores"]);
+    let (code, out, errors) = run(&bob, &[&asked[..], &["--continue"]].concat());
+    assert!(code == Some(8) && errors.contains("1 of 3 scans failed"), "{errors}");
+    assert!(out.contains("3 scans: 2 done, 0 skipped, 1 failed"), "{out}");
+    assert_eq!(names(&place, "out"), ["a.png", "c.png", "segmented.json"]);
+    assert_eq!(names(&place, "scores"), ["a.nii.gz", "c.nii.gz"]);
+    assert_eq!(record(&place, "run.json").cases[2].outputs, ["out/c.png", "scores/c.nii.gz"]);
+    let both = |name: &str| {
+        let labels = fs::read(place.path(&format!("out/{name}.png"))).unwrap();
+        (labels, fs::read(place.path(&format!("scores/{name}.nii.gz"))).unwrap())
+    };
+    let (a, c) = (both("a"), both("c"));
+    assert_ne!(a, c);
+    // As scans by themselves yield.
+    for (name, wanted) in [("a", &a), ("c", &c)] {
+        let scan = format!("scans/{name}.png");
+        let args = ["-i", &scan, "-o", "one.png", "--scores", "one.nii.gz", "--overwrite"];
+        let server = ["alice", "segment", "--server", &bob.address, "--identity", "alice.key", "--trust"];
+        let one = place.command(&[&server[..], &["bob.crt"], &args, &exact].concat()).output().unwrap();
+        assert_eq!(outcome(&one).0, Some(0), "{}", outcome(&one).1);
+        let found = ["one.png", "one.nii.gz"].map(|name| fs::read(place.path(name)).unwrap());
+        assert_eq!((&found[0], &found[1]), (&wanted.0, &wanted.1));
+    }
+
+    // A scan whose scores are not there is not finished, and the broken one is mended.
+    fs::remove_file(place.path("scores/a.nii.gz")).unwrap();
+    fs::copy(place.path("scan.png"), place.path("scans/b.png")).unwrap();
+    let (code, out, errors) = run(&bob, &[&asked[..], &["--continue"]].concat());
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(out.contains("3 scans: 2 done, 1 skipped, 0 failed"), "{out}");
+    assert_eq!((both("a"), both("b"), both("c")), (a.clone(), a, c));
+    // Scores of unknown origin are not replaced.
+    fs::copy(place.path("scan.png"), place.path("scans/d.png")).unwrap();
+    fs::write(place.path("scores/d.nii.gz"), "mine").unwrap();
+    let (code, _, errors) = run(&bob, &[&asked[..], &["--continue"]].concat());
+    assert!(code == Some(4) && errors.contains("scores/d.nii.gz"), "{errors}");
+    assert_eq!(fs::read(place.path("scores/d.nii.gz")).unwrap(), b"mine");
+}
+
+#[test]
 fn a_server_that_dies_in_a_run_costs_that_scan() {
     let place = place(&["a.png", "b.png", "c.png", "d.png", "e.png", "f.png"]);
     let mut bob = place.bob(&[]);
@@ -190,6 +251,9 @@ fn folders_that_cannot_be_done_are_refused_before_connecting() {
     refused(&["-i", "scans", "-o", "mask.nii"], 4, "give a folder");
     refused(&["-i", "scans", "-o", "scan.png"], 4, "give a folder");
     refused(&["-i", "scans", "-o", "scans"], 4, "among the scans");
+    refused(&["-i", "scans", "-o", "out", "--scores", "scores.nii.gz"], 4, "give a folder");
+    refused(&["-i", "scans", "-o", "out", "--scores", "out"], 4, "a folder each");
+    refused(&["-i", "scans", "-o", "out", "--scores", "empty", "--reference", "empty"], 4, "a folder each");
     refused(&["-i", "scan.png", "-o", "mask.png", "--continue"], 3, "folders");
     fs::copy(place.path("scans/a.png"), place.path("scans/A.PNG")).unwrap();
     fs::write(place.path("scans/b.nii"), 348u32.to_le_bytes()).unwrap();
