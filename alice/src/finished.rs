@@ -1,7 +1,7 @@
-//! Which labels of a folder come from which network: `segmented.json` beside them.
+//! Which files of a folder come from which network: `segmented.json` beside the labels.
 //!
-//! A name is entered before its files appear, which they do whole or not at all. So a scan is finished if its name is
-//! here and all files that are asked for are there, wherever an earlier run was cut off.
+//! Files are entered before they appear, which they do whole or not at all. So a scan is finished if all files that are
+//! asked for are here and there, wherever an earlier run was cut off.
 
 use crate::outputs::Files;
 use cli::Failure;
@@ -23,8 +23,9 @@ pub(crate) struct Finished {
 #[derive(Serialize, Deserialize)]
 struct List {
     model: ModelId,
-    /// Names of the files with labels.
-    labels: BTreeSet<String>,
+    /// Labels by name, files in other folders (overlays, scores) by their whole path.
+    #[serde(alias = "labels")]
+    files: BTreeSet<String>,
 }
 
 impl Finished {
@@ -32,7 +33,7 @@ impl Finished {
     pub(crate) fn open(folder: &Path, manifest: &Manifest, overwrite: bool) -> Result<Self, Failure> {
         let path = folder.join(NAME);
         let model = ModelId::of(manifest);
-        let new = List { model: model.clone(), labels: BTreeSet::new() };
+        let new = List { model: model.clone(), files: BTreeSet::new() };
         if overwrite || !path.exists() {
             return Ok(Self { path, list: new });
         }
@@ -54,12 +55,12 @@ impl Finished {
 
     /// Whether all that is to be written of a scan is there, and this network's.
     pub(crate) fn holds(&self, files: &Files) -> bool {
-        self.has_begun(files) && files.outputs().all(|path| path.is_file())
+        files.outputs().all(|path| path.is_file() && self.owns(path))
     }
 
-    /// Whether what is there of a scan's files is from a run of this network.
-    pub(crate) fn has_begun(&self, files: &Files) -> bool {
-        self.list.labels.contains(&name(&files.output))
+    /// Whether a file was entered by a run of this network.
+    pub(crate) fn owns(&self, path: &Path) -> bool {
+        self.list.files.contains(&self.key(path))
     }
 
     /// Enters a scan whose files are about to be written, and removes those of an earlier run.
@@ -68,13 +69,18 @@ impl Finished {
             let failed = |error| Failure::output(format!("{}: cannot replace it: {error}", path.display()));
             std::fs::remove_file(path).map_err(failed)?;
         }
-        if self.list.labels.insert(name(&files.output)) {
+        let known = self.list.files.len();
+        let keys: Vec<_> = files.outputs().map(|path| self.key(path)).collect();
+        self.list.files.extend(keys);
+        if self.list.files.len() > known {
             cli::write_json(&self.path, &self.list)?;
         }
         Ok(())
     }
-}
 
-fn name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    fn key(&self, path: &Path) -> String {
+        let inside = path.parent() == self.path.parent();
+        let key = if inside { path.file_name().map(PathBuf::from) } else { std::path::absolute(path).ok() };
+        key.unwrap_or_else(|| path.to_owned()).to_string_lossy().into_owned()
+    }
 }

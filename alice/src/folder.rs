@@ -126,9 +126,9 @@ fn check_unfinished(flags: &Segment, cases: &[Case], finished: &Finished) -> Res
     if flags.overwrite {
         return Ok(());
     }
-    let own = |case: &&Case| flags.resume && finished.has_begun(&case.files);
-    let in_the_way = |case: &Case| case.files.outputs().find(|path| path.exists()).cloned();
-    let found: Vec<PathBuf> = cases.iter().filter(|case| !own(case)).filter_map(in_the_way).collect();
+    let foreign = |path: &&PathBuf| path.exists() && !(flags.resume && finished.owns(path));
+    let in_the_way = |case: &Case| case.files.outputs().find(foreign).cloned();
+    let found: Vec<PathBuf> = cases.iter().filter_map(in_the_way).collect();
     let Some(first) = found.first() else { return Ok(()) };
     let reason = if flags.resume {
         format!("exists and is not in {}: nobody can tell which network it is from", finished::NAME)

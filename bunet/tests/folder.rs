@@ -178,6 +178,13 @@ fn scores_lie_beside_the_labels_of_a_folder() {
     let (code, _, errors) = run(&bob, &[&asked[..], &["--continue"]].concat());
     assert!(code == Some(4) && errors.contains("scores/d.nii.gz"), "{errors}");
     assert_eq!(fs::read(place.path("scores/d.nii.gz")).unwrap(), b"mine");
+    // Nor those in another folder beside labels that are finished.
+    fs::remove_file(place.path("scans/d.png")).unwrap();
+    fs::create_dir(place.path("other")).unwrap();
+    fs::write(place.path("other/a.nii.gz"), "mine").unwrap();
+    let (code, _, errors) = run(&bob, &["--scores", "other", "--continue"]);
+    assert!(code == Some(4) && errors.contains("other/a.nii.gz"), "{errors}");
+    assert_eq!(fs::read(place.path("other/a.nii.gz")).unwrap(), b"mine");
 }
 
 #[test]
